@@ -1,0 +1,147 @@
+//! One entry as one line of text, in columns that grow with what is printed.
+
+use std::io::Write;
+
+use taskledger::{Change, Entry, EventKind, TaskState};
+
+use crate::cli::fail::Failure;
+use crate::cli::out::{Form, Out};
+use crate::cli::text::{clip, left, paint, right, safe, width};
+use crate::cli::time::stamp;
+
+/// So many entries are fitted into columns together.
+const CHUNK: usize = 256;
+/// An id longer than this pushes its own line only.
+const TASK_COLUMNS: usize = 40;
+/// How much of a text is shown.
+const TEXT_COLUMNS: usize = 60;
+
+/// Whether lines name the task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    EachTask,
+    OneTask,
+}
+
+/// Prints entries in order, as lines of text or of JSON.
+pub(crate) fn print(
+    entries: impl Iterator<Item = taskledger::Result<Entry>>,
+    naming: Naming,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let mut columns = Columns { seq: 1, task: 0, what: 0, naming };
+    let mut chunk = Vec::new();
+    for entry in entries {
+        match (entry, out.form) {
+            (Ok(entry), Form::Json) => out.json(&entry)?,
+            (Ok(entry), Form::People) => chunk.push(entry),
+            (Err(error), _) => {
+                columns.print(&chunk, out)?;
+                return Err(error.into());
+            }
+        }
+        if chunk.len() == CHUNK {
+            columns.print(&chunk, out)?;
+            chunk.clear();
+        }
+    }
+    columns.print(&chunk, out)
+}
+
+/// The widths of the columns so far.
+struct Columns {
+    seq: usize,
+    task: usize,
+    what: usize,
+    naming: Naming,
+}
+
+impl Columns {
+    fn print(&mut self, entries: &[Entry], out: &mut Out) -> Result<(), Failure> {
+        for entry in entries {
+            self.seq = self.seq.max(entry.seq.to_string().len());
+            self.task = self.task.max(width(&name(entry)).min(TASK_COLUMNS));
+            self.what = self.what.max(width(&what(entry)));
+        }
+        for entry in entries {
+            let state = entry.event.state().unwrap_or(TaskState::Pending);
+            let task = match self.naming {
+                Naming::EachTask => format!("{}  ", left(&name(entry), self.task)),
+                Naming::OneTask => String::new(),
+            };
+            let line = format!(
+                "{}  {}  {task}{}  {}",
+                right(&entry.seq.to_string(), self.seq),
+                stamp(entry.at),
+                paint(state, &left(&what(entry), self.what)),
+                facts(entry).join("  "),
+            );
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn name(entry: &Entry) -> String {
+    entry.task.as_deref().map_or("(ledger)".to_owned(), |task| safe(task).into_owned())
+}
+
+/// What happened, in a word or two.
+fn what(entry: &Entry) -> String {
+    let event = &entry.event;
+    let moved = match (entry.from, event.state()) {
+        (Some(from), Some(to)) => format!("{from} → {to}"),
+        (None, Some(to)) => format!("→ {to}"),
+        _ => String::new(),
+    };
+    let mut words = match event.kind() {
+        EventKind::Transitioned => moved,
+        EventKind::Requeued | EventKind::Observed => format!("{moved}  {}", event.kind()),
+        kind => kind.name().to_owned(),
+    };
+    if event.is_inferred() {
+        words.push_str("  inferred");
+    }
+    words
+}
+
+/// Everything else that it says, each in the words that the record uses.
+fn facts(entry: &Entry) -> Vec<String> {
+    let event = &entry.event;
+    let mut facts = Vec::new();
+    if let Some(actor) = event.actor() {
+        facts.push(format!("by {}", safe(actor)));
+    }
+    if let Some(reason) = event.reason() {
+        facts.push(format!("because {}", clip(&safe(reason), TEXT_COLUMNS)));
+    }
+    match event.error_change() {
+        Change::Keep => {}
+        Change::Clear => facts.push("no error".to_owned()),
+        Change::Set(error) => facts.push(format!("error {}", clip(&safe(error), TEXT_COLUMNS))),
+    }
+    if let Some(attempts) = event.attempts_set() {
+        facts.push(format!("try {attempts}"));
+    }
+    match event.output_change() {
+        Change::Keep => {}
+        Change::Clear => facts.push("no output".to_owned()),
+        Change::Set(output) => facts.push(format!("output {}", clip(&safe(output.as_str()), TEXT_COLUMNS))),
+    }
+    for (key, value) in event.metadata() {
+        facts.push(match value {
+            Some(value) => format!("{}={}", safe(key), clip(&safe(value), TEXT_COLUMNS)),
+            None => format!("without {}", safe(key)),
+        });
+    }
+    if let Some(key) = event.idempotency_key() {
+        facts.push(format!("key {}", safe(key)));
+    }
+    if let Some(cause) = event.cause_seq() {
+        facts.push(format!("cause {cause}"));
+    }
+    if let Some(said) = entry.said {
+        facts.push(format!("said {}", stamp(said)));
+    }
+    facts
+}

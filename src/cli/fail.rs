@@ -1,0 +1,186 @@
+//! How a command fails: codes, exit codes, coordinates and hints, as text or as `taskledger.error/1`.
+
+use std::error::Error as _;
+use std::io;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value};
+use taskledger::Error;
+
+use crate::cli::out::{Form, Object, complain};
+use crate::cli::text::{safe, safe_lines};
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Whoever read the output has seen enough.
+    ClosedPipe,
+    /// Everything else.
+    Told(Box<Told>),
+}
+
+/// A failure that is told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub code: &'static str,
+    pub message: String,
+    pub hint: Option<String>,
+    /// What the message names, for programs.
+    pub coordinates: Map<String, Value>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Failure {
+        Failure::Told(Box::new(Told { code, message: message.into(), hint: None, coordinates: Map::new() }))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Told)) -> Failure {
+        if let Failure::Told(told) = &mut self {
+            change(told);
+        }
+        self
+    }
+
+    /// Says what to do next, in place of what was said before.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Failure {
+        self.change(|told| told.hint = Some(hint.into()))
+    }
+
+    /// Names a place or a value.
+    pub(crate) fn with(self, name: &str, value: impl Into<Value>) -> Failure {
+        self.change(|told| drop(told.coordinates.insert(name.to_owned(), value.into())))
+    }
+
+    /// Puts more words around the message.
+    pub(crate) fn reword(self, reword: impl FnOnce(&str) -> String) -> Failure {
+        self.change(|told| told.message = reword(&told.message))
+    }
+
+    /// Whether the facts are refused, so that the same facts will be refused again.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Failure::Told(told) if exit_of(told.code) == 13)
+    }
+
+    /// A failed read or write of something that is not the ledger.
+    pub(crate) fn io(action: &str, name: &str, error: &io::Error) -> Failure {
+        Failure::new("IO", format!("could not {action} {name}: {error}")).with("path", name)
+    }
+
+    /// Tells it on standard error, and gives the exit code.
+    pub(crate) fn tell(self, form: Form) -> ExitCode {
+        let Failure::Told(told) = self else { return ExitCode::SUCCESS };
+        let exit = exit_of(told.code);
+        match form {
+            Form::Json => {
+                let object = Object::new("taskledger.error/1")
+                    .with("code", told.code)
+                    .with("exit", exit)
+                    .with("message", told.message);
+                let object = told.hint.into_iter().fold(object, |object, hint| object.with("hint", hint));
+                let object =
+                    told.coordinates.into_iter().fold(object, |object, (name, value)| object.with(&name, value));
+                complain(&serde_json::to_string(&object).expect("texts and numbers can be written"));
+            }
+            Form::People => {
+                complain(&format!("taskledger: {}", safe_lines(&told.message)));
+                if let Some(hint) = told.hint {
+                    complain(&format!("hint: {}", safe(&hint)));
+                }
+            }
+        }
+        ExitCode::from(exit)
+    }
+}
+
+/// The exit code of each error code; `--help` has the same table.
+fn exit_of(code: &str) -> u8 {
+    match code {
+        "USAGE" => 2,
+        "NOT_FOUND" | "PRUNED" | "AHEAD" => 3,
+        "TORN_TAIL" => 4,
+        "DAMAGED" => 5,
+        "NO_LEDGER" => 10,
+        "LOCKED" => 11,
+        "FORMAT" => 12,
+        "ILLEGAL" | "CONFLICT" | "KEY" | "TIME" | "LINE" | "LIMIT" | "CONTRADICTION" => 13,
+        _ => 1,
+    }
+}
+
+/// A failed write to standard output.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure::ClosedPipe;
+        }
+        Failure::new("IO", format!("could not write to standard output: {error}"))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        // Nobody but this program can have closed its ledger.
+        let code = if error.code() == "CLOSED" { "INTERNAL" } else { error.code() };
+        let failure = Failure::new(code, message);
+        match error {
+            Error::Io { path, .. } | Error::NoSpace { path, .. } => failure.with("path", path.to_string_lossy()),
+            Error::Poisoned { path, .. } => failure
+                .with("path", path.to_string_lossy())
+                .hint("start the command again: it opens the ledger anew"),
+            Error::Unknown { first, last, path, .. } => failure
+                .with("from", first.0)
+                .with("to", last.0)
+                .with("path", path.to_string_lossy())
+                .hint("start the command again: it opens the ledger anew and shows what is there"),
+            Error::Ahead { asked, head } => failure
+                .with("seq", asked.0)
+                .with("found", head.0)
+                .hint(format!("there are seq 1 to {head}; seq:0 is before everything")),
+            Error::Pruned { oldest } => {
+                failure.with("found", oldest.0).hint(format!("the oldest that is kept is seq {oldest}"))
+            }
+            Error::Damaged { path, offset, seq, .. } => {
+                let failure = failure.with("path", path.to_string_lossy());
+                let failure = offset.into_iter().fold(failure, |failure, offset| failure.with("offset", offset));
+                let failure = seq.into_iter().fold(failure, |failure, seq| failure.with("seq", seq.0));
+                failure.hint("copy the directory first; `taskledger verify` then lists every damaged place and changes nothing")
+            }
+            Error::NoLedger { path } => failure
+                .with("path", path.to_string_lossy())
+                .hint("-D DIR or TASKLEDGER_DIR names the ledger; `taskledger import` creates one, `taskledger demo DIR` a sample"),
+            Error::Locked { path, pid } => {
+                let hint = match pid {
+                    Some(pid) => format!("wait until process {pid} has closed it; ls, show, history, log and verify work beside it"),
+                    None => "wait until it is closed; ls, show, history, log and verify work beside it".to_owned(),
+                };
+                let failure = failure.with("path", path.to_string_lossy());
+                pid.into_iter().fold(failure, |failure, pid| failure.with("pid", pid)).hint(hint)
+            }
+            Error::Format { path, .. } => {
+                failure.with("path", path.to_string_lossy()).hint("use the version of taskledger that wrote it, or a newer one")
+            }
+            Error::Illegal { task, from, to, .. } => {
+                let failure = failure.with("task", task);
+                let failure = from.into_iter().fold(failure, |failure, state| failure.with("from", state.name()));
+                to.into_iter().fold(failure, |failure, state| failure.with("to", state.name()))
+            }
+            Error::Conflict { task, expected, found, seq, .. } => {
+                failure.with("task", task).with("expected", expected.to_string()).with("found", found).with("seq", seq.0)
+            }
+            Error::Key { task, seq, .. } => failure.with("task", task).with("seq", seq.0),
+            Error::Time { task, stated, now } => failure
+                .with("task", task)
+                .with("expected", now)
+                .with("found", stated)
+                .hint("times are in milliseconds; if the stated time is right, set the clock"),
+            Error::Limit { task, .. } if !task.is_empty() => failure.with("task", task),
+            _ => failure,
+        }
+    }
+}

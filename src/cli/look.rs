@@ -1,0 +1,73 @@
+//! Opening a ledger for reading, at a moment, and saying what a reader should know about that moment.
+
+use taskledger::{Entry, Ledger, Reader, Seq, View};
+
+use crate::cli::args::{Moment, Place};
+use crate::cli::fail::Failure;
+use crate::cli::out::{Form, note};
+use crate::cli::text::{count, safe};
+use crate::cli::time::stamp;
+
+/// A ledger as of a moment.
+pub(crate) struct Look {
+    /// All that there is.
+    pub reader: Reader,
+    /// What was asked for.
+    pub view: View,
+}
+
+/// Opens for reading, and notes on standard error what may still change or is not whole.
+pub(crate) fn open(place: &Place, moment: &Moment, form: Form) -> Result<Look, Failure> {
+    let reader = Ledger::open_read_only(&place.dir)?;
+    let view = match moment.at {
+        Some(at) => reader.as_of(at)?,
+        None => reader.view().clone(),
+    };
+    let mut notes = Vec::new();
+    if !view.is_final() {
+        notes.push("the ledger has not passed this moment yet, so more may come to belong to it".to_owned());
+    }
+    if view.splits_a_batch() {
+        notes.push(format!("seq {} is within a batch, of which the rest is left out", view.seq()));
+    }
+    let report = reader.report();
+    let unvouched = view.seq().0.saturating_sub(report.vouched.0);
+    if report.writer.is_none() && unvouched > 0 {
+        let them = count(unvouched, "entry was", "entries were");
+        notes.push(format!(
+            "the last {them} written, but nobody was told that they are safe; opening for writing keeps them"
+        ));
+    }
+    if !notes.is_empty() {
+        note(form, &notes.join("; "));
+    }
+    Ok(Look { reader, view })
+}
+
+impl Look {
+    /// The last line for people: as of when.
+    pub(crate) fn as_of(&self) -> String {
+        match self.view.seq() {
+            Seq::ZERO => "as of seq 0 (before everything)".to_owned(),
+            seq => format!("as of seq {seq} ({})", stamp(self.view.at())),
+        }
+    }
+
+    /// Why there is no record, or no entry, of a task at this moment.
+    pub(crate) fn not_found(&self, task: &str) -> Failure {
+        let edge = |entry: Option<taskledger::Result<Entry>>| entry.and_then(Result::ok);
+        let here = self.view.history(task).ok().and_then(|entries| edge(entries.last()));
+        let later = self.reader.view().history(task).ok().and_then(|mut entries| edge(entries.next()));
+        let failure = match (&here, &later) {
+            (Some(removed), _) => Failure::new("NOT_FOUND", format!("{task} was removed at seq {}", removed.seq))
+                .hint(format!("`taskledger history {}` shows what it was", safe(task)))
+                .with("seq", removed.seq.0),
+            (None, Some(first)) => Failure::new("NOT_FOUND", format!("there was no task {task} {} yet", self.as_of()))
+                .hint(format!("it begins at seq {} ({})", first.seq, stamp(first.happened_at())))
+                .with("seq", first.seq.0),
+            (None, None) => Failure::new("NOT_FOUND", format!("there is no task {task} {}", self.as_of()))
+                .hint("`taskledger ls` lists the tasks there are, `taskledger ls --prefix P` those that begin with P"),
+        };
+        failure.with("task", task)
+    }
+}

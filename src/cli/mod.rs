@@ -1,0 +1,118 @@
+//! The command line: one file for each subcommand, and around them
+//!
+//! - `args`: what may be typed; `time`: moments and spans, read and printed;
+//! - `look`: opening a ledger for reading, at a moment; `entry`: one entry as one line of text;
+//! - `line`, `known`: what `import` reads, and how it compares with what is there;
+//! - `story`, `timeline`: what `demo` writes and draws;
+//! - `out`: the only writer to standard output and standard error; `text`: making foreign text safe to print;
+//!   `fail`: errors, their exit codes and hints.
+
+mod text;
+
+mod out;
+
+mod fail;
+
+mod time;
+
+mod args;
+
+mod look;
+
+mod entry;
+
+mod line;
+
+mod known;
+
+mod story;
+
+mod timeline;
+
+mod import;
+
+mod ls;
+
+mod show;
+
+mod history;
+
+mod log;
+
+mod verify;
+
+mod demo;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::cli::args::{Args, Command};
+use crate::cli::fail::Failure;
+use crate::cli::out::{Form, Out, complain};
+
+/// Parses, runs, and turns the end into an exit code.
+pub(crate) fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return misused(&error),
+    };
+    let form = args.command.form();
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        let mut out = Out::new(form);
+        let ended = run(&args.command, &mut out);
+        // Before the error, so that the two appear in the order in which they came to be.
+        let flushed = out.flush().map_err(Failure::from);
+        match (ended, flushed) {
+            (Ok(code), Ok(()) | Err(Failure::ClosedPipe)) => Ok(code),
+            (Ok(_), Err(failure)) | (Err(failure), _) => Err(failure),
+        }
+    }));
+    match ended {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(failure)) => failure.tell(form),
+        Err(_) => {
+            Failure::new("INTERNAL", "the program broke one of its own rules; what was acknowledged is safe").tell(form)
+        }
+    }
+}
+
+fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
+    match command {
+        Command::Import(args) => import::run(args, out),
+        Command::Ls(args) => ls::run(args, out),
+        Command::Show(args) => show::run(args, out),
+        Command::History(args) => history::run(args, out),
+        Command::Log(args) => log::run(args, out),
+        Command::Verify(args) => verify::run(args, out),
+        Command::Demo(args) => demo::run(args, out),
+    }
+}
+
+/// Help and version go to standard output and are a success; everything else that clap says is a usage error.
+fn misused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let mut out = Out::new(Form::People);
+        let told = write!(out, "{}", error.render().ansi()).and_then(|()| out.flush());
+        return match told.map_err(Failure::from) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.tell(Form::People),
+        };
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+    // The arguments were not understood, so this asks only whether the word is there.
+    if std::env::args_os().any(|arg| arg == "--json") {
+        let first = text.split("\n\n").next().unwrap_or(text);
+        let words: Vec<&str> = first.split_whitespace().collect();
+        Failure::new("USAGE", words.join(" ")).hint("`taskledger --help` lists what there is").tell(Form::Json)
+    } else if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        complain(text);
+        ExitCode::from(2)
+    } else {
+        Failure::new("USAGE", text).tell(Form::People)
+    }
+}

@@ -1,0 +1,110 @@
+//! The only writer to standard output and standard error.
+//!
+//! Data goes to standard output, locked and buffered; notes, progress and errors to standard error. A closed pipe is
+//! an error like any other here, and `fail` makes it a quiet end.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use crate::cli::text::safe_lines;
+
+/// For whom to write. It depends on `--json` only, never on where the output goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    People,
+    Json,
+}
+
+/// Standard output.
+pub(crate) struct Out {
+    pub form: Form,
+    to: BufWriter<Box<dyn Write>>,
+}
+
+impl Out {
+    pub(crate) fn new(form: Form) -> Out {
+        let to: Box<dyn Write> = match form {
+            // Takes colours out where no terminal would show them.
+            Form::People => Box::new(anstream::stdout().lock()),
+            Form::Json => Box::new(io::stdout().lock()),
+        };
+        Out { form, to: BufWriter::with_capacity(64 << 10, to) }
+    }
+
+    /// Writes one object as one line.
+    pub(crate) fn json(&mut self, object: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.to, object)?;
+        self.to.write_all(b"\n")
+    }
+}
+
+/// An object whose fields keep their order: `type` comes first.
+pub(crate) struct Object(Vec<(String, Value)>);
+
+impl Object {
+    pub(crate) fn new(kind: &str) -> Object {
+        Object(vec![("type".to_owned(), kind.into())])
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Object {
+        self.0.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Says something beside the data; to people only.
+pub(crate) fn note(form: Form, text: &str) {
+    if form == Form::People {
+        complain(&format!("taskledger: note: {}", safe_lines(text)));
+    }
+}
+
+/// Writes to standard error. There is nowhere to say that this failed.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// One line on the terminal that is overwritten as work goes on; nothing where standard error is no terminal.
+pub(crate) struct Progress {
+    on: bool,
+    shown: bool,
+}
+
+impl Progress {
+    pub(crate) fn new(form: Form) -> Progress {
+        Progress { on: form == Form::People && io::stderr().is_terminal(), shown: false }
+    }
+
+    pub(crate) fn show(&mut self, text: &str) {
+        if self.on {
+            self.shown = true;
+            let _ = write!(io::stderr().lock(), "\r{text}\x1b[K");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Making foreign text safe to print, and fitting it into columns.
+//!
+//! Ids, errors, reasons and the like come from anywhere. Printed for people, nothing of them may move the cursor,
+//! change a colour, turn the direction of writing or hide: such characters are printed as escapes.
+
+use std::borrow::Cow;
+
+use taskledger::TaskState;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Whether a character would do something else than show itself.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The text on one line, with every character that would act written as an escape such as `\n` or `\u{1b}`.
+pub(crate) fn safe(text: &str) -> Cow<'_, str> {
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if acts(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
+/// As [`safe`], but line breaks stay.
+pub(crate) fn safe_lines(text: &str) -> String {
+    let lines: Vec<Cow<'_, str>> = text.split('\n').map(safe).collect();
+    lines.join("\n")
+}
+
+/// How many columns a safe text takes.
+pub(crate) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// A safe text, cut to at most so many columns.
+pub(crate) fn clip(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return Cow::Borrowed(text);
+    }
+    let mut left = columns.saturating_sub(1);
+    let kept: String = text
+        .chars()
+        .take_while(|c| {
+            let wide = c.width().unwrap_or(0);
+            let fits = wide <= left;
+            left = left.saturating_sub(wide);
+            fits
+        })
+        .collect();
+    Cow::Owned(kept + "…")
+}
+
+/// The text, then spaces up to a width.
+pub(crate) fn left(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// Spaces, then the text, up to a width.
+pub(crate) fn right(text: &str, columns: usize) -> String {
+    format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// A text in the colour of a state. The writer takes colours out where nobody would see them.
+pub(crate) fn paint(state: TaskState, text: &str) -> String {
+    let colour = match state {
+        TaskState::Completed => 32,
+        TaskState::Failed | TaskState::DeadLettered => 31,
+        TaskState::Running => 36,
+        TaskState::Retrying => 33,
+        TaskState::Pending | TaskState::Ready | TaskState::Cancelled | TaskState::Skipped => return text.to_owned(),
+    };
+    format!("\x1b[{colour}m{text}\x1b[0m")
+}
+
+/// The singular or plural of a noun with its number.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// An argument as a shell takes it.
+pub(crate) fn shell(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_act_are_escaped_and_others_stay() {
+        assert_eq!(safe("a\u{1b}[31mb\r\n\t\u{7f}\u{9b}"), r"a\u{1b}[31mb\r\n\t\u{7f}\u{9b}");
+        assert_eq!(safe("x\u{202e}y\u{2066}z\u{200b}\u{feff}"), r"x\u{202e}y\u{2066}z\u{200b}\u{feff}");
+        assert_eq!(safe("näïve ✓ 東京 \\"), "näïve ✓ 東京 \\");
+        assert_eq!(safe_lines("a\n\u{7}b"), "a\n\\u{7}b");
+    }
+
+    #[test]
+    fn text_is_cut_and_padded_by_columns() {
+        assert_eq!(clip("東京東京", 5), "東京…");
+        assert_eq!(clip("東京", 4), "東京");
+        assert_eq!(clip("abcdef", 4), "abc…");
+        assert_eq!(left("東", 4), "東  ");
+        assert_eq!(right("7", 3), "  7");
+    }
+
+    #[test]
+    fn a_shell_takes_what_it_is_given() {
+        assert_eq!(shell("/tmp/a-b_c.d"), "/tmp/a-b_c.d");
+        assert_eq!(shell("it's here"), r"'it'\''s here'");
+        assert_eq!(shell(""), "''");
+    }
+}

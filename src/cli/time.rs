@@ -1,0 +1,109 @@
+//! Moments and spans: what may be typed, and how they are printed. What is printed as a time is accepted as one.
+
+use jiff::Timestamp;
+use taskledger::{At, Seq};
+
+/// A moment as typed after `--at`: `seq:N`, or a time.
+pub(crate) fn moment(text: &str) -> Result<At, String> {
+    match text.strip_prefix("seq:") {
+        Some(seq) => {
+            seq.parse().map(|seq| At::Seq(Seq(seq))).map_err(|_| format!("{seq:?} is no seq: a whole number is"))
+        }
+        None => time(text).map(At::Millis),
+    }
+}
+
+/// A time as typed or as in an import line: `@SECONDS[.FRACTION]` or RFC 3339, in milliseconds since the Unix epoch.
+/// What is finer than a millisecond is cut off: entries have whole milliseconds, so none lies in between.
+pub(crate) fn time(text: &str) -> Result<u64, String> {
+    if let Some(seconds) = text.strip_prefix('@') {
+        return since_epoch(seconds).ok_or_else(|| format!("{text:?} is no time: @SECONDS or @SECONDS.MILLIS is"));
+    }
+    let time: Timestamp = text.parse().map_err(|_| {
+        format!(
+            "{text:?} is no moment: seq:N, @SECONDS[.MILLIS] and RFC 3339 with an offset are (2026-03-01T02:30:00Z)"
+        )
+    })?;
+    u64::try_from(time.as_millisecond()).map_err(|_| format!("{text:?} is before 1970"))
+}
+
+fn since_epoch(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let millis: String = fraction.chars().chain("000".chars()).take(3).collect();
+    whole.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(millis.parse().ok()?)
+}
+
+/// A time as people and [`time`] read it: RFC 3339 in UTC with milliseconds, or `@` beyond the year 9999.
+pub(crate) fn stamp(millis: u64) -> String {
+    match i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok()) {
+        Some(time) => format!("{time:.3}"),
+        None => format!("@{}.{:03}", millis / 1000, millis % 1000),
+    }
+}
+
+/// The hour and minute of a time, in UTC.
+pub(crate) fn clock(millis: u64) -> String {
+    let minutes = millis / 60_000;
+    format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60)
+}
+
+/// A span in its two largest units.
+pub(crate) fn span(millis: u64) -> String {
+    let seconds = millis / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        _ if millis == 0 => "0s".to_owned(),
+        0 => format!("{millis}ms"),
+        1..60 => format!("{seconds}s"),
+        60..3600 => format!("{minutes}m{:02}s", seconds % 60),
+        3600..86_400 => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_as_a_time_is_accepted_as_one() {
+        for millis in [0, 1, 999, 1_772_330_400_000, 253_402_207_200_000, 253_402_300_799_999, 1 << 48, u64::MAX] {
+            assert_eq!(time(&stamp(millis)), Ok(millis), "{}", stamp(millis));
+        }
+        assert_eq!(stamp(1_772_330_400_007), "2026-03-01T02:00:00.007Z");
+    }
+
+    #[test]
+    fn a_moment_has_three_forms() {
+        assert_eq!(moment("seq:0"), Ok(At::Seq(Seq(0))));
+        assert_eq!(moment("@1772330400"), Ok(At::Millis(1_772_330_400_000)));
+        assert_eq!(moment("@1772330400.5"), Ok(At::Millis(1_772_330_400_500)));
+        assert_eq!(moment("@1772330400.0079"), Ok(At::Millis(1_772_330_400_007)));
+        assert_eq!(moment("2026-03-01T04:00:00+02:00"), Ok(At::Millis(1_772_330_400_000)));
+        for bad in [
+            "",
+            "seq:",
+            "seq:-1",
+            "@",
+            "@1.",
+            "@.5",
+            "@-1",
+            "@+1",
+            "noon",
+            "2026-03-01T02:00:00",
+            "1969-12-31T23:59:59Z",
+        ] {
+            assert!(moment(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_span_has_at_most_two_units() {
+        let spans = [0, 7, 59_999, 60_000, 3_599_000, 3_660_000, 90_000_000].map(span);
+        assert_eq!(spans, ["0s", "7ms", "59s", "1m00s", "59m59s", "1h01m", "1d01h"]);
+    }
+}

@@ -1,0 +1,266 @@
+//! Decides whether a batch may be appended and what its entries are: pure, over what is placed. Deciding is apart
+//! from placing, so that nothing changes until everything is known to hold.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::ledger::batch::{Batch, Item};
+use crate::model::canon::request_digest;
+use crate::model::entry::Entry;
+use crate::model::event::Event;
+use crate::model::expect::Expect;
+use crate::model::limits;
+use crate::model::rules::{OverLimit, Refusal, check_event, check_task_id, decide};
+use crate::model::seq::Seq;
+use crate::model::tasks::{Keyed, Origin, Slot};
+use crate::storage::buffer::Buffer;
+use crate::storage::codec::columns::{Links, event_bytes_max};
+
+/// A batch whose items are each within their limits.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    items: Vec<CheckedItem>,
+    /// Most bytes that it takes in the file.
+    pub room: u64,
+    pub events: u64,
+    /// Most bytes that its events take.
+    pub bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct CheckedItem {
+    item: Item,
+    digest: Option<u64>,
+    bytes_max: usize,
+}
+
+/// Gives what is placed of a task: its id, as it is shared, and its slot.
+pub(crate) type SlotOf<'a> = dyn Fn(&str) -> Option<(Arc<str>, Arc<Slot>)> + 'a;
+
+/// An entry that waits for its place only.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub task: Arc<str>,
+    pub entry: Entry,
+    pub links: Links,
+    pub slot: Arc<Slot>,
+    pub bytes_max: usize,
+}
+
+/// What a batch comes to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It may be appended.
+    Plan(Vec<Planned>),
+    /// It was appended before: at this seq, and by this writer.
+    Replay { batch: Seq, epoch: u32, rests_on: Seq },
+    /// It is refused; the refusal rests on the entry at this seq.
+    Refuse { error: Error, rests_on: Seq },
+}
+
+/// Where the log stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub placed: Seq,
+    pub placed_at: u64,
+    pub now: u64,
+    pub epoch: u32,
+}
+
+/// Looks at each item of a batch by itself.
+///
+/// # Errors
+/// [`Error::Limit`].
+pub(crate) fn check_batch(batch: Batch, hash_key: &[u8; 16]) -> Result<Checked, Error> {
+    let whole = |what, problem| Err(Error::Limit { task: String::new(), what, problem });
+    let events = batch.len();
+    if events > limits::BATCH_EVENTS_MAX {
+        return whole("batch", format!("has {events} events, at most {} are allowed", limits::BATCH_EVENTS_MAX));
+    }
+    let mut items = Vec::with_capacity(batch.items.len());
+    let mut bytes_total = 0;
+    for item in batch.items {
+        let over = |OverLimit { what, problem }| Error::Limit { task: short(&item.task), what, problem };
+        check_task_id(&item.task).map_err(over)?;
+        let (mut bytes_max, mut digest) = (0, None);
+        if let Some(event) = &item.event {
+            check_event(event).map_err(over)?;
+            bytes_max = event_bytes_max(&item.task, event);
+            if !Buffer::fits_a_frame(bytes_max) {
+                let problem = format!("takes {bytes_max} bytes, at most {} fit a frame", limits::FRAME_BYTES_MAX);
+                return Err(Error::Limit { task: item.task, what: "event", problem });
+            }
+            digest = event.key.as_ref().map(|_| request_digest(hash_key, &item.task, event));
+            bytes_total += bytes_max;
+        }
+        items.push(CheckedItem { item, digest, bytes_max });
+    }
+    let mut keys = HashSet::new();
+    for CheckedItem { item, .. } in &items {
+        if let Some(key) = item.event.as_ref().and_then(|event| event.key.as_deref())
+            && !keys.insert((item.task.as_str(), key))
+        {
+            let problem = format!("{key:?} is used twice in the batch");
+            return Err(Error::Limit { task: item.task.clone(), what: "key", problem });
+        }
+    }
+    let room = Buffer::room(items.iter().map(|item| item.bytes_max).filter(|&bytes| bytes > 0));
+    if room > limits::BATCH_BYTES_MAX as u64 {
+        return whole("batch", format!("takes {room} bytes, at most {} are allowed", limits::BATCH_BYTES_MAX));
+    }
+    Ok(Checked { items, room, events: events as u64, bytes_max: bytes_total })
+}
+
+impl Checked {
+    /// The first task and key of a batch that has keys.
+    pub(crate) fn first_key(&self) -> (String, String) {
+        let keyed = self.items.iter().find_map(|item| {
+            let key = item.item.event.as_ref()?.key.clone()?;
+            Some((item.item.task.clone(), key))
+        });
+        keyed.unwrap_or_default()
+    }
+}
+
+/// An over-long id is named by its beginning.
+fn short(task: &str) -> String {
+    let end = (0..=task.len().min(80)).rev().find(|&end| task.is_char_boundary(end)).unwrap_or(0);
+    task.get(..end).unwrap_or_default().to_owned()
+}
+
+/// Decides a batch against what is placed. `slot` gives what is placed of a task.
+pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<'_>) -> Outcome {
+    if let Some(outcome) = find_keys(checked, slot) {
+        return outcome;
+    }
+    let mut plan: Vec<Planned> = Vec::with_capacity(checked.items.len());
+    // What the items before have made of their tasks.
+    let mut changed: HashMap<&str, (Arc<str>, Arc<Slot>)> = HashMap::new();
+    let mut placed_at = standing.placed_at;
+    let last_event = checked.items.iter().rposition(|item| item.item.event.is_some());
+    let batch = standing.placed.next();
+    for (n, CheckedItem { item, digest, bytes_max }) in checked.items.iter().enumerate() {
+        let before = changed.get(item.task.as_str()).cloned().or_else(|| slot(&item.task));
+        let (id, before) = before.map_or((None, None), |(id, slot)| (Some(id), Some(slot)));
+        let before = before.as_deref();
+        let rests_on = before.map_or(Seq::ZERO, |slot| slot.seq).min(standing.placed);
+        let refuse = |error| Outcome::Refuse { error, rests_on };
+        if !item.expect.holds(Slot::found(before)) {
+            return refuse(conflict(&item.task, &item.expect, before));
+        }
+        let Some(event) = &item.event else { continue };
+        let seq = Seq(batch.0 + plan.len() as u64);
+        let (at, said) = match place_time(event, standing.now, placed_at) {
+            Ok(times) => times,
+            Err(stated) => {
+                return refuse(Error::Time { task: item.task.clone(), stated, now: standing.now });
+            }
+        };
+        if event.cause.is_some_and(|cause| cause >= seq) {
+            return refuse(illegal(&item.task, event, before, "its cause is not an earlier entry"));
+        }
+        let live = before.and_then(|slot| slot.record.as_ref());
+        let decided = match decide(live, event) {
+            Ok(decided) => decided,
+            Err(Refusal::Illegal(reason)) => return refuse(illegal(&item.task, event, before, reason)),
+            Err(Refusal::OverLimit(OverLimit { what, problem })) => {
+                return refuse(Error::Limit { task: item.task.clone(), what, problem });
+            }
+        };
+        let mut event = event.clone();
+        event.attempts = decided.attempts;
+        event.stated = None;
+        let entry = Entry {
+            seq,
+            task: Some(item.task.clone()),
+            version: Some(before.map_or(0, |slot| slot.version) + 1),
+            at,
+            said,
+            from: decided.from,
+            event,
+        };
+        let origin = Origin { batch, epoch: standing.epoch, digest: *digest };
+        let after = Slot::after(before, &entry, &origin)
+            .unwrap_or_else(|broken| panic!("{} was decided and does not fold: {broken:?}", item.task));
+        let after = Arc::new(after);
+        let task = id.unwrap_or_else(|| Arc::from(item.task.as_str()));
+        let links = Links {
+            back: before.map_or(Seq::ZERO, |slot| slot.seq),
+            key_back: before.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq),
+            digest: *digest,
+            last_of_batch: Some(n) == last_event,
+        };
+        changed.insert(&item.task, (Arc::clone(&task), Arc::clone(&after)));
+        placed_at = at;
+        plan.push(Planned { task, entry, links, slot: after, bytes_max: *bytes_max });
+    }
+    Outcome::Plan(plan)
+}
+
+/// Looks the keys of a batch up in the windows of their tasks; `None` where none of them is known.
+fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
+    let mut known: Vec<Keyed> = Vec::new();
+    let mut unknown = 0;
+    for CheckedItem { item, digest, .. } in &checked.items {
+        let Some((key, digest)) = item.event.as_ref().and_then(|event| event.key.as_deref()).zip(*digest) else {
+            continue;
+        };
+        let before = slot(&item.task);
+        let found = before.as_ref().and_then(|(_, slot)| slot.keys.iter().rev().find(|keyed| &*keyed.key == key));
+        let refuse = |seq: Seq| Outcome::Refuse {
+            error: Error::Key { task: item.task.clone(), key: key.to_owned(), seq },
+            rests_on: seq,
+        };
+        match found {
+            Some(keyed) if keyed.digest != digest => return Some(refuse(keyed.seq)),
+            Some(keyed) if known.first().is_some_and(|first| first.batch != keyed.batch) => {
+                return Some(refuse(keyed.seq));
+            }
+            Some(keyed) => known.push(keyed.clone()),
+            None => unknown += 1,
+        }
+        if unknown > 0
+            && let Some(first) = known.first()
+        {
+            return Some(refuse(first.seq));
+        }
+    }
+    let first = known.first()?;
+    let rests_on = known.iter().map(|keyed| keyed.seq).max().unwrap_or(first.seq);
+    Some(Outcome::Replay { batch: first.batch, epoch: first.epoch, rests_on })
+}
+
+/// The entry's time, and what was said where it differs; or the stated time that lies too far ahead.
+fn place_time(event: &Event, now: u64, placed_at: u64) -> Result<(u64, Option<u64>), u64> {
+    if let Some(stated) = event.stated.filter(|&stated| stated > now.saturating_add(limits::STATED_AHEAD_MS_MAX)) {
+        return Err(stated);
+    }
+    let true_time = event.stated.unwrap_or(now);
+    let at = true_time.max(placed_at).min(limits::TIME_MS_MAX);
+    Ok((at, Some(true_time).filter(|&time| time != at)))
+}
+
+fn illegal(task: &str, event: &Event, before: Option<&Slot>, reason: &'static str) -> Error {
+    Error::Illegal {
+        task: task.to_owned(),
+        event: event.kind,
+        from: before.and_then(|slot| slot.record.as_ref()).map(|record| record.state),
+        to: event.to,
+        reason,
+    }
+}
+
+fn conflict(task: &str, expected: &Expect, before: Option<&Slot>) -> Error {
+    let found = Slot::found(before);
+    Error::Conflict {
+        task: task.to_owned(),
+        expected: expected.clone(),
+        found: found.to_string(),
+        version: found.version,
+        state: found.live.map(|(state, _)| state),
+        seq: before.map_or(Seq::ZERO, |slot| slot.seq),
+        actor: before.and_then(|slot| slot.actor.as_deref()).map(str::to_owned),
+        at: before.map_or(0, |slot| slot.at),
+    }
+}

@@ -1,0 +1,63 @@
+//! Coming to rest: flushing what waits, and the frames that say so (vouch and close).
+
+use std::sync::MutexGuard;
+
+use crate::error::Result;
+use crate::ledger::commit::{Commit, Core, Status};
+use crate::storage::frame::FrameKind;
+use crate::vfs::ops::Process;
+
+impl Core {
+    /// Flushes what waits; when it returns, all that was placed before is durable.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Closed`].
+    pub(crate) fn drain<'a>(&'a self, mut commit: MutexGuard<'a, Commit>) -> Result<MutexGuard<'a, Commit>> {
+        loop {
+            commit.usable()?;
+            if commit.flying || commit.rolling {
+                commit = self.wait_landed(commit);
+            } else if !commit.buffer.is_empty() {
+                self.lead(commit);
+                commit = self.commit();
+            } else {
+                return Ok(commit);
+            }
+        }
+    }
+
+    /// Writes a fact after all that waits, and syncs.
+    ///
+    /// # Errors
+    /// As [`Core::drain`].
+    pub(crate) fn write_fact<'a>(&'a self, mut commit: MutexGuard<'a, Commit>, kind: FrameKind) -> Result<()> {
+        if !commit.has_room_for_facts() {
+            // The successor's header says as much as the fact would.
+            return self.roll(commit, 0);
+        }
+        commit.open_epoch(self.vfs.boot_id(), self.process);
+        let (next, at) = (commit.placed.next(), commit.placed_at);
+        commit.buffer.push_fact(kind, &[], next, at);
+        self.lead(commit);
+        drop(self.drain(self.commit())?);
+        Ok(())
+    }
+
+    /// Makes all that was placed durable and ends in order. Appends are refused from here on.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]; [`Error::Closed`] the second time.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.bell.stop();
+        let commit = self.drain(self.commit())?;
+        if commit.opened || commit.vouched < commit.placed {
+            self.write_fact(commit, FrameKind::Close)?;
+        } else {
+            drop(commit);
+        }
+        let mut commit = self.drain(self.commit())?;
+        commit.status = Status::Closed;
+        self.mark_live(Process { pid: 0, start: 0 });
+        Ok(())
+    }
+}

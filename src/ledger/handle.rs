@@ -1,0 +1,254 @@
+//! `Ledger`: the handle that callers hold. Each method is documented here and done elsewhere.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::error::{Error, Result};
+use crate::ledger::batch::{Batch, Receipt};
+use crate::ledger::commit::Core;
+use crate::ledger::history::{Entries, History};
+use crate::ledger::maintain;
+use crate::ledger::open::{self, OpenReport};
+use crate::ledger::options::{Maintenance, Options};
+use crate::ledger::reader::Reader;
+use crate::ledger::report::{Level, VerifyReport};
+use crate::ledger::verify;
+use crate::ledger::view::{At, View, bad_output};
+use crate::model::event::Event;
+use crate::model::expect::Expect;
+use crate::model::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::model::seq::Seq;
+use crate::model::tasks::{Counts, Filter, Page, Task};
+
+/// A ledger, open for appending and reading. Clones share it; it closes when the last one is dropped.
+///
+/// Every read answers at the durable head: what it shows cannot go away again.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use taskledger::{Event, Ledger, TaskState};
+/// let ledger = Ledger::open(dir.path())?;
+/// ledger.append("import-42", Event::created().meta("host", "ci-7").by("planner"))?;
+/// ledger.append("import-42", Event::to(TaskState::Ready))?;
+/// let receipt = ledger.append("import-42", Event::to(TaskState::Running).by("worker-7"))?;
+/// assert_eq!((receipt.seq().0, receipt.version()), (3, 3));
+/// let task = ledger.get("import-42")?.expect("appended above");
+/// assert_eq!(task.record.attempts, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    owner: Arc<Owner>,
+}
+
+/// Closes the ledger when the last handle is dropped.
+#[derive(Debug)]
+struct Owner {
+    core: Arc<Core>,
+    report: OpenReport,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // Closing is best effort here: what was acknowledged is durable, and a caller who wants to know calls `close`.
+        let _ = self.core.close();
+        self.core.bell.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Ledger {
+    /// Opens a ledger, and creates it where nothing is yet. The directory's parent must exist.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while another writer has it; [`Error::Damaged`] where acknowledged entries cannot be read
+    /// back; [`Error::Format`] for a newer format; [`Error::NoSpace`] and [`Error::Io`] where the system refuses.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Ledger> {
+        Options::new().open(dir)
+    }
+
+    /// Opens a ledger for reading: takes no lock, writes nothing, and works beside a live writer in any process.
+    ///
+    /// # Errors
+    /// [`Error::NoLedger`] where there is none; else as [`Ledger::open`].
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Reader> {
+        Options::new().open_read_only(dir)
+    }
+
+    pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Ledger> {
+        let maintenance = options.maintenance;
+        let (core, report) = open::writer(dir, options)?;
+        let core = Arc::new(core);
+        let thread = match maintenance {
+            Maintenance::Manual => None,
+            Maintenance::Thread => {
+                let core = Arc::clone(&core);
+                let spawned =
+                    std::thread::Builder::new().name("taskledger".to_owned()).spawn(move || maintain::run(&core));
+                Some(spawned.map_err(Error::io("start a thread for", dir))?)
+            }
+        };
+        Ok(Ledger { owner: Arc::new(Owner { core, report, thread }) })
+    }
+
+    fn core(&self) -> &Core {
+        &self.owner.core
+    }
+
+    /// What opening found, kept and left out.
+    #[must_use]
+    pub fn report(&self) -> &OpenReport {
+        &self.owner.report
+    }
+
+    /// Appends one event, and returns once it is durable.
+    ///
+    /// # Errors
+    /// As [`Ledger::commit`].
+    pub fn append(&self, task: impl Into<String>, event: Event) -> Result<Receipt> {
+        self.append_if(task, event, Expect::Any)
+    }
+
+    /// Appends one event where the expectation holds, and returns once it is durable.
+    ///
+    /// # Errors
+    /// As [`Ledger::commit`].
+    pub fn append_if(&self, task: impl Into<String>, event: Event, expect: Expect) -> Result<Receipt> {
+        let mut batch = Batch::new();
+        batch.push(task, event, expect);
+        self.commit(batch)
+    }
+
+    /// Appends a batch, all of it or nothing, and returns once it is durable.
+    ///
+    /// # Errors
+    /// Refused, and nothing has changed: [`Error::Limit`], [`Error::Illegal`], [`Error::Conflict`], [`Error::Key`],
+    /// [`Error::Time`], [`Error::NoSpace`], [`Error::Poisoned`], [`Error::Closed`]. [`Error::Unknown`]: a write or
+    /// sync failed after it had its place; whether it is there shows when the ledger is opened anew.
+    pub fn commit(&self, batch: Batch) -> Result<Receipt> {
+        self.core().append(batch)
+    }
+
+    /// The task with this id, if there is a live record.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where its stored output is no JSON.
+    pub fn get(&self, task: &str) -> Result<Option<Task>> {
+        let core = self.core();
+        core.tasks.read().expect("no writer panics").get(task).map_err(bad_output(&core.dir))
+    }
+
+    /// The tasks that a filter lets through.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where a stored output is no JSON.
+    pub fn list(&self, filter: Filter) -> Result<Page> {
+        let core = self.core();
+        core.tasks.read().expect("no writer panics").list(&filter).map_err(bad_output(&core.dir))
+    }
+
+    /// How many records are in each state.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.core().tasks.read().expect("no writer panics").counts()
+    }
+
+    /// The last durable entry; `Seq(0)` in an empty ledger.
+    #[must_use]
+    pub fn head(&self) -> Seq {
+        self.core().gate.durable()
+    }
+
+    /// The entries of one task, oldest first; none for a task that never was.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] or [`Error::Io`] where one of them cannot be read back.
+    pub fn history(&self, task: &str) -> Result<History> {
+        let core = self.core();
+        let last = core.tasks.read().expect("no writer panics").slot(task).map(|slot| slot.seq);
+        last.map_or_else(|| Ok(History::empty()), |last| core.log().history(task, last))
+    }
+
+    /// All entries from a seq on, in order, up to the durable head as of this call.
+    #[must_use]
+    pub fn entries(&self, from: Seq) -> Entries {
+        self.core().log().entries(from)
+    }
+
+    /// All tasks as of a moment.
+    ///
+    /// # Errors
+    /// [`Error::Ahead`] for a seq that is not there yet; [`Error::Damaged`] or [`Error::Io`] where an entry cannot be
+    /// read back.
+    pub fn as_of(&self, at: At) -> Result<View> {
+        let core = self.core();
+        let head_at = core.tasks.read().expect("no writer panics").at;
+        View::replay(&core.log(), &core.dir, head_at, at)
+    }
+
+    /// Does the work that no append should wait for, as far as it is due: a spare segment once the active one is
+    /// half full, and a vouch for what no frame names as durable yet. With [`Maintenance::Thread`] that thread does it.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Io`], [`Error::Poisoned`].
+    pub fn maintain(&self) -> Result<()> {
+        maintain::prepare_spare(self.core())?;
+        maintain::vouch(self.core())
+    }
+
+    /// Makes all that was placed durable and ends in order. Appends through other handles are refused from then on;
+    /// reads go on. The lock is released when the last handle is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]; [`Error::Closed`] where another handle has closed it.
+    pub fn close(self) -> Result<()> {
+        self.core().close()
+    }
+}
+
+/// Opening with options; the options themselves are in their own room.
+impl Options {
+    /// Opens a ledger for reading and appending, and creates it where nothing is yet. The directory's parent must
+    /// exist.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`]; also [`Error::Limit`] for a segment size that is not allowed.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Ledger> {
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_size) {
+            return Err(Error::Limit {
+                task: String::new(),
+                what: "segment size",
+                problem: format!(
+                    "is {} bytes, allowed are {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}",
+                    self.segment_size
+                ),
+            });
+        }
+        Ledger::open_with(dir.as_ref(), self)
+    }
+
+    /// Opens a ledger for reading: takes no lock, writes nothing, and works beside a live writer.
+    ///
+    /// # Errors
+    /// As [`Ledger::open_read_only`].
+    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<Reader> {
+        Reader::open_with(dir.as_ref(), self)
+    }
+
+    /// Checks the files of a ledger, as [`crate::verify`] does, and reports progress: bytes read so far, and in all.
+    ///
+    /// # Errors
+    /// As [`crate::verify`].
+    pub fn verify(
+        &self,
+        dir: impl AsRef<Path>,
+        level: Level,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<VerifyReport> {
+        verify::run(&*self.vfs, dir.as_ref(), level, progress)
+    }
+}

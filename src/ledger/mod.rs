@@ -1,0 +1,37 @@
+//! Promises: durable, atomic, ordered, checkable.
+
+pub mod options;
+
+pub mod batch;
+
+pub mod history;
+
+pub mod view;
+
+mod check;
+
+mod gate;
+
+mod bell;
+
+mod spare;
+
+mod commit;
+
+mod roll;
+
+mod close;
+
+mod create;
+
+pub mod open;
+
+pub mod reader;
+
+mod maintain;
+
+pub mod report;
+
+pub mod verify;
+
+pub mod handle;

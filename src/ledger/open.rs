@@ -1,0 +1,289 @@
+//! Opening: what is there is read and judged, and a writer makes sure of it before it acknowledges anything.
+//!
+//! Recovery never truncates. It writes again the accepted bytes that no watermark in the log covers (after a failed
+//! sync the page cache may hold what the disk does not), writes the predecessor's seal again, and syncs both. Where
+//! only zeros follow, the segment is continued; else a successor is started whose header says where its predecessor
+//! ends, and the bytes behind that stay. Each step leaves a state from which the same steps lead to the same end.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+
+use crate::error::{Error, Result};
+use crate::ledger::bell::Bell;
+use crate::ledger::commit::{Commit, Core, Start};
+use crate::ledger::create::{Unborn, create, inspect, remove_if_there};
+use crate::ledger::gate::Gate;
+use crate::ledger::history::LogView;
+use crate::ledger::options::Options;
+use crate::ledger::roll::{next_capacity, seal};
+use crate::ledger::spare;
+use crate::ledger::view::View;
+use crate::model::seq::Seq;
+use crate::model::tasks::Tasks;
+use crate::storage::identity::{self, Identity};
+use crate::storage::live::{self, Live, Mark};
+use crate::storage::log::{LogEnd, list, open_all, replay};
+use crate::storage::names;
+use crate::storage::segment::{HEADER_BYTES, Predecessor, Reason, Segment, SegmentHeader};
+use crate::vfs::ops::{Access, Lock, Vfs, read_full_at, write_all_at};
+
+/// How often a reader looks again before it believes that what it saw beside a writer is damage.
+const LOOKS: usize = 4;
+
+/// What opening found, kept and left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenReport {
+    /// Whether the ledger was created just now.
+    pub created: bool,
+    /// Whether the last writer had closed it in order.
+    pub clean: bool,
+    /// The last entry kept.
+    pub last: Seq,
+    /// The last entry that some evidence names as durable; those between it and `last` were written, and nobody
+    /// was told that they are safe.
+    pub vouched: Seq,
+    /// Bytes behind the end that are not zero: the rest of an unacknowledged write. They stay where they are.
+    pub left_out: Option<(PathBuf, Range<u64>)>,
+    /// Bad regions that hide no entry, such as a rotten vouch.
+    pub gaps: Vec<(PathBuf, Range<u64>)>,
+    /// The process that has it open for writing, where one lives (readers only).
+    pub writer: Option<u32>,
+}
+
+/// A log that was read and judged.
+struct Loaded {
+    identity: Identity,
+    inode: u64,
+    mark: Option<Mark>,
+    segments: Vec<Arc<Segment>>,
+    tasks: Tasks,
+    end: LogEnd,
+}
+
+/// Reads and judges a log. `shown` says up to which seq its entries are folded, given the newest mark.
+fn load(vfs: &dyn Vfs, dir: &Path, access: Access, shown: &dyn Fn(Option<&Mark>) -> Seq) -> Result<Loaded> {
+    let writing = access == Access::ReadWrite;
+    let (identity, inode) = identity::read(vfs, &names::ledger(dir), writing)?;
+    // The mark first: whatever it names was in the log before.
+    let mark = live::read(vfs, &names::live(dir), &identity.uuid, inode)?;
+    let shown = shown(mark.as_ref());
+    let listing = list(vfs, dir)?;
+    let segments = open_all(vfs, dir, &listing, &identity, access)?;
+    let mut tasks = Tasks::default();
+    let end = replay(&segments, mark.as_ref(), &mut |stored, at| {
+        if stored.entry.seq > shown {
+            return Ok(());
+        }
+        tasks.replay(&stored.entry, &stored.origin).map_err(|unfoldable| {
+            let what = format!("an entry cannot follow what is before it: {}", unfoldable.0);
+            Error::damaged(&at.segment.path, at.offset, Some(stored.entry.seq), what)
+        })
+    })?;
+    Ok(Loaded { identity, inode, mark, segments, tasks, end })
+}
+
+impl Loaded {
+    fn report(&self) -> OpenReport {
+        let last = self.segments.last().expect("open_all refuses a log without segments");
+        let whole = self.end.last.whole.offset;
+        OpenReport {
+            created: false,
+            clean: self.end.last.closed && self.end.last.tail.last_nonzero.is_none(),
+            last: self.end.last_seq(),
+            vouched: self.end.watermark,
+            left_out: self.end.last.tail.last_nonzero.map(|byte| (last.path.clone(), whole..byte + 1)),
+            gaps: self.end.gaps.clone(),
+            writer: None,
+        }
+    }
+}
+
+/// Opens for reading: up to the durable end while a writer lives, else up to the last valid frame.
+///
+/// # Errors
+/// [`Error::NoLedger`], [`Error::Damaged`], [`Error::Format`], [`Error::Io`].
+pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenReport)> {
+    let vfs = &*options.vfs;
+    let ledger = names::ledger(dir);
+    if matches!(vfs.open(&ledger, Access::Read), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
+        inspect(vfs, dir)?;
+        return Err(Error::NoLedger { path: dir.to_owned() });
+    }
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        let mut writer = None;
+        let lives = |mark: Option<&Mark>| mark.copied().filter(|mark| mark.writer_lives(vfs));
+        let loaded = load(vfs, dir, Access::Read, &|mark| lives(mark).map_or(Seq(u64::MAX), |mark| mark.durable));
+        let loaded = match loaded {
+            // A writer may have been writing what was read, or have renamed what was listed.
+            Err(Error::Damaged { .. }) if looks < LOOKS => continue,
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound && looks < LOOKS => continue,
+            other => other?,
+        };
+        let mut report = loaded.report();
+        if let Some(mark) = lives(loaded.mark.as_ref()) {
+            // Frames that a living writer has not synced yet are neither kept nor left out: they are not shown.
+            writer = Some(mark.process.pid);
+            report.last = loaded.tasks.head;
+            report.left_out = None;
+        }
+        report.writer = writer;
+        let log = LogView { segments: loaded.segments, head: loaded.tasks.head };
+        let view =
+            View { log, tasks: Arc::new(loaded.tasks), dir: dir.to_owned(), splits_a_batch: false, is_final: true };
+        return Ok((view, report));
+    }
+}
+
+/// Opens for writing, creating the ledger where nothing is yet.
+///
+/// # Errors
+/// As [`crate::Ledger::open`].
+pub(crate) fn writer(dir: &Path, options: Options) -> Result<(Core, OpenReport)> {
+    let vfs = Arc::clone(&options.vfs);
+    let vfs = &*vfs;
+    let there = |vfs: &dyn Vfs| match vfs.open(&names::ledger(dir), Access::Read) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("open", &names::ledger(dir))(error)),
+    };
+    if !there(vfs)? {
+        match inspect(vfs, dir)? {
+            Unborn::Missing => match vfs.create_dir(dir, options.dir_mode) {
+                // Another process may have been quicker; the lock decides between the two.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(Error::io("create", dir))?,
+            },
+            Unborn::Nothing => {}
+            Unborn::Foreign => return Err(foreign(dir)),
+        }
+    }
+    let lock = take_lock(vfs, dir, options.file_mode)?;
+    let created = !there(vfs)?;
+    if created {
+        match inspect(vfs, dir)? {
+            Unborn::Missing | Unborn::Nothing => create(vfs, dir, &options)?,
+            Unborn::Foreign => return Err(foreign(dir)),
+        }
+    }
+    for path in list(vfs, dir)?.unfinished.iter().chain([&names::ledger_unfinished(dir)]) {
+        remove_if_there(vfs, path)?;
+    }
+    let loaded = load(vfs, dir, Access::ReadWrite, &|_| Seq(u64::MAX))?;
+    let report = OpenReport { created, ..loaded.report() };
+    let core = recover(loaded, dir, options, lock)?;
+    Ok((core, report))
+}
+
+fn foreign(dir: &Path) -> Error {
+    let source = std::io::Error::new(std::io::ErrorKind::DirectoryNotEmpty, "it has other files and is no ledger");
+    Error::Io { action: "create a ledger in", path: dir.to_owned(), source: Arc::new(source) }
+}
+
+fn take_lock(vfs: &dyn Vfs, dir: &Path, mode: u32) -> Result<Box<dyn Lock>> {
+    let path = names::lock(dir);
+    if let Some(lock) = vfs.try_lock(&path, mode).map_err(Error::io("lock", &path))? {
+        return Ok(lock);
+    }
+    let holder = || {
+        let (identity, inode) = identity::read(vfs, &names::ledger(dir), false).ok()?;
+        let mark = live::read(vfs, &names::live(dir), &identity.uuid, inode).ok()??;
+        Some(mark.process.pid).filter(|&pid| pid != 0)
+    };
+    Err(Error::Locked { path: dir.to_owned(), pid: holder() })
+}
+
+/// Makes durable what was accepted, and readies the place where the next frame goes.
+fn recover(loaded: Loaded, dir: &Path, options: Options, lock: Box<dyn Lock>) -> Result<Core> {
+    let vfs = Arc::clone(&options.vfs);
+    let vfs = &*vfs;
+    let Loaded { identity, inode, mark, mut segments, tasks, end } = loaded;
+    let epoch = end.epoch.checked_add(1).expect("a ledger is opened fewer than 2^32 times");
+    let last = Arc::clone(segments.last().expect("open_all refuses a log without segments"));
+    let whole = end.last.whole;
+
+    rewrite(&last, end.last.covered..whole.offset)?;
+    // A crash before this sync leaves what was found; what is shown from here on must not go away again.
+    last.file.sync_data().map_err(Error::io("sync", &last.path))?;
+    if let [.., before, _] = segments.as_slice() {
+        seal(before, &last.header)?;
+    }
+    for dir in [&names::log_dir(dir), dir] {
+        vfs.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    }
+
+    let continued = end.last.tail.last_nonzero.is_none();
+    let head = end.last_seq();
+    let (active, offset, vouched, numbers) = if continued {
+        let numbers = end.ids.iter().enumerate();
+        let numbers = numbers.map(|(n, id)| (Arc::clone(id), u32::try_from(n).expect("ids fit a segment")));
+        let in_log = end.last.watermark.max(Seq(last.header.base.0 - 1));
+        (last, whole.offset, in_log, numbers.collect())
+    } else {
+        let mut salt = [0; 4];
+        vfs.random(&mut salt).map_err(Error::io("draw random bytes for", dir))?;
+        let spare = spare::prepare(vfs, dir, options.file_mode, next_capacity(&options, None, 0))?;
+        let header = SegmentHeader {
+            identity,
+            number: last.header.number + 1,
+            base: whole.next,
+            base_at: tasks.at,
+            capacity: spare.capacity,
+            salt: u32::from_le_bytes(salt),
+            reason: Reason::Recovery,
+            predecessor: Some(Predecessor {
+                number: last.header.number,
+                end: whole.offset,
+                last: head,
+                chain: whole.chain,
+            }),
+            epoch,
+        };
+        let new = spare::publish(vfs, dir, spare, header)?;
+        seal(&last, &new.header)?;
+        segments.push(Arc::clone(&new));
+        (new, HEADER_BYTES, head, HashMap::new())
+    };
+    let live = Live::open(vfs, &names::live(dir), options.file_mode, identity.uuid)?;
+    let start = Start { head, head_at: tasks.at, active, offset, chain: whole.chain, numbers, vouched, epoch };
+    let process = vfs.process();
+    let core = Core {
+        vfs: Arc::clone(&options.vfs),
+        dir: dir.to_owned(),
+        identity,
+        inode,
+        process,
+        epoch,
+        tasks: RwLock::new(tasks),
+        segments: RwLock::new(segments),
+        gate: Gate::new(head),
+        live,
+        live_count: AtomicU64::new(mark.map_or(0, |mark| mark.count)),
+        bell: Bell::default(),
+        commit: Mutex::new(Commit::new(start)),
+        landed: Condvar::new(),
+        options,
+        _lock: lock,
+    };
+    core.mark_live(process);
+    Ok(core)
+}
+
+/// Writes bytes of a segment again as they are, so that the next sync covers them.
+fn rewrite(segment: &Segment, bytes: Range<u64>) -> Result<()> {
+    const STEP: u64 = 256 << 10;
+    let mut offset = bytes.start;
+    while offset < bytes.end {
+        let mut chunk = vec![0; STEP.min(bytes.end - offset) as usize];
+        let read = read_full_at(&*segment.file, &mut chunk, offset).map_err(Error::io("read", &segment.path))?;
+        assert_eq!(read, chunk.len(), "the accepted bytes lie within the file");
+        write_all_at(&*segment.file, &chunk, offset).map_err(Error::io("write", &segment.path))?;
+        offset += read as u64;
+    }
+    Ok(())
+}

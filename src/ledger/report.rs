@@ -1,0 +1,156 @@
+//! What `verify` finds and how it is told: findings with coordinates, a verdict, and their JSON.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::model::seq::Seq;
+
+/// How deep to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Level {
+    /// Headers, checksums, lengths, sequence, and how segments vouch for each other.
+    Structure,
+    /// Also every event: decoding, limits, back references, legal moves, the fold.
+    Content,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Severity {
+    /// Worth knowing; nothing is wrong.
+    Note,
+    /// An incomplete end that nobody was told is safe.
+    Tail,
+    /// Damage.
+    Damage,
+}
+
+/// What it comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Everything that was vouched for is there.
+    Sound,
+    /// Only an unacknowledged end is incomplete; nothing is lost.
+    TornTail,
+    /// Something is damaged.
+    Damaged,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A stable code for what it is.
+    pub code: &'static str,
+    /// The file.
+    pub file: PathBuf,
+    /// Which bytes of it, where they can be named.
+    pub bytes: Option<Range<u64>>,
+    /// The first and last entry concerned, where they are known.
+    pub seqs: Option<(Seq, Seq)>,
+    /// The task concerned, where there is one.
+    pub task: Option<String>,
+    /// What is wrong, in words.
+    pub what: String,
+    /// What to do next.
+    pub next: &'static str,
+}
+
+/// What verifying came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Everything found, in the order of the log.
+    pub findings: Vec<Finding>,
+    /// How deep it looked.
+    pub level: Level,
+    /// Up to which entry it looked.
+    pub checked_to: Seq,
+    /// How many segments, frames, entries and bytes of frames it read.
+    pub segments: u64,
+    /// See `segments`.
+    pub frames: u64,
+    /// See `segments`.
+    pub entries: u64,
+    /// See `segments`.
+    pub bytes: u64,
+    /// The process that has the ledger open for writing, where one lives.
+    pub writer: Option<u32>,
+}
+
+impl VerifyReport {
+    /// The worst of the findings.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self.findings.iter().map(|finding| finding.severity).max() {
+            None | Some(Severity::Note) => Verdict::Sound,
+            Some(Severity::Tail) => Verdict::TornTail,
+            Some(Severity::Damage) => Verdict::Damaged,
+        }
+    }
+}
+
+/// `taskledger.finding/1`.
+impl Serialize for Finding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", "taskledger.finding/1")?;
+        let severity = match self.severity {
+            Severity::Note => "note",
+            Severity::Tail => "tail",
+            Severity::Damage => "damage",
+        };
+        map.serialize_entry("severity", severity)?;
+        map.serialize_entry("code", self.code)?;
+        map.serialize_entry("file", &self.file.to_string_lossy())?;
+        if let Some(bytes) = &self.bytes {
+            map.serialize_entry("from", &bytes.start)?;
+            map.serialize_entry("to", &bytes.end)?;
+        }
+        if let Some(seqs) = self.seqs {
+            map.serialize_entry("seqs", &[seqs.0, seqs.1])?;
+        }
+        if let Some(task) = &self.task {
+            map.serialize_entry("task", task)?;
+        }
+        map.serialize_entry("message", &self.what)?;
+        map.serialize_entry("next", self.next)?;
+        map.end()
+    }
+}
+
+/// `taskledger.verify/1`.
+impl Serialize for VerifyReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", "taskledger.verify/1")?;
+        let verdict = match self.verdict() {
+            Verdict::Sound => "sound",
+            Verdict::TornTail => "torn_tail",
+            Verdict::Damaged => "damaged",
+        };
+        map.serialize_entry("verdict", verdict)?;
+        let level = match self.level {
+            Level::Structure => "structure",
+            Level::Content => "content",
+        };
+        map.serialize_entry("level", level)?;
+        map.serialize_entry("checked_to", &self.checked_to)?;
+        map.serialize_entry("segments", &self.segments)?;
+        map.serialize_entry("frames", &self.frames)?;
+        map.serialize_entry("entries", &self.entries)?;
+        map.serialize_entry("bytes", &self.bytes)?;
+        map.serialize_entry("findings", &self.findings.len())?;
+        if let Some(pid) = self.writer {
+            map.serialize_entry("writer", &pid)?;
+        }
+        map.end()
+    }
+}

@@ -1,0 +1,379 @@
+//! `verify`: reads everything, reports every finding, changes nothing.
+//!
+//! Takes no lock and opens nothing for writing. Never stops at the first finding. Beside a living writer it looks up
+//! to the durable end as of its start: what is written behind that meanwhile is neither read nor reported.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::ledger::create::inspect;
+use crate::ledger::options::Options;
+use crate::ledger::report::{Finding, Level, Severity, VerifyReport};
+use crate::model::rules::{Refusal, decide};
+use crate::model::seq::Seq;
+use crate::model::tasks::{Slot, Tasks};
+use crate::storage::frame::FrameKind;
+use crate::storage::identity::{self, Identity};
+use crate::storage::live::{self, Mark};
+use crate::storage::log::{Decoder, Listing, LogEntry, check_place, check_sealed, judge, list};
+use crate::storage::names;
+use crate::storage::scan::{Frame, Position, WalkEnd, tail, walk};
+use crate::storage::segment::{SealSlot, Segment};
+use crate::vfs::ops::{Access, Vfs};
+
+const NEXT_KEEP: &str = "keep all files as they are, restore this one from a copy, and verify again";
+const NEXT_NOTHING: &str = "nothing: no entry is concerned";
+const NEXT_OPEN: &str = "open it for writing: recovery leaves these bytes where they are and goes on behind them";
+
+/// Checks the files of a ledger. Never writes, takes no lock, and works beside a live writer.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # taskledger::Ledger::open(dir.path())?.append("a", taskledger::Event::created())?;
+/// use taskledger::{Level, Verdict, verify};
+/// let report = verify(dir.path(), Level::Content)?;
+/// assert_eq!(report.verdict(), Verdict::Sound);
+/// assert_eq!(report.entries, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`crate::Error::NoLedger`]; [`crate::Error::Format`] for a newer format; [`crate::Error::Io`] where a file cannot
+/// be read. Damage is no error but a finding.
+pub fn verify(dir: impl AsRef<Path>, level: Level) -> Result<VerifyReport> {
+    Options::new().verify(dir, level, &mut |_, _| ())
+}
+
+/// What is known while the segments are walked.
+struct Walker<'a> {
+    report: VerifyReport,
+    level: Level,
+    /// Up to where a living writer's log is looked at.
+    bound: Option<Seq>,
+    tasks: Tasks,
+    /// Whether every entry so far could be folded; after a loss the rest cannot.
+    whole: bool,
+    done_bytes: u64,
+    all_bytes: u64,
+    progress: &'a mut dyn FnMut(u64, u64),
+}
+
+/// As [`verify`], on any file layer.
+pub(crate) fn run(vfs: &dyn Vfs, dir: &Path, level: Level, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
+    let report = VerifyReport {
+        findings: Vec::new(),
+        level,
+        checked_to: Seq::ZERO,
+        segments: 0,
+        frames: 0,
+        entries: 0,
+        bytes: 0,
+        writer: None,
+    };
+    let tasks = Tasks::default();
+    let mut walker = Walker { report, level, bound: None, tasks, whole: true, done_bytes: 0, all_bytes: 0, progress };
+    let ledger = names::ledger(dir);
+    if matches!(vfs.open(&ledger, Access::Read), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
+        return match inspect(vfs, dir) {
+            Ok(_) => Err(Error::NoLedger { path: dir.to_owned() }),
+            Err(error) => {
+                walker.damage("MISSING", error)?;
+                Ok(walker.report)
+            }
+        };
+    }
+    let identity = match identity::read(vfs, &ledger, false) {
+        Ok(read) => Some(read),
+        Err(error) => {
+            walker.damage("LEDGER", error)?;
+            None
+        }
+    };
+    // The mark first: whatever it names was in the log before.
+    let mark = match identity {
+        Some((identity, inode)) => live::read(vfs, &names::live(dir), &identity.uuid, inode)?,
+        None => None,
+    };
+    if let Some(mark) = mark.filter(|mark| mark.writer_lives(vfs)) {
+        walker.report.writer = Some(mark.process.pid);
+        walker.bound = Some(mark.durable);
+    }
+    let listing = list(vfs, dir)?;
+    walker.note_strays(&listing);
+    let segments = walker.open_segments(vfs, &listing, identity.map(|(identity, _)| identity))?;
+    walker.all_bytes = segments.iter().map(|segment| segment.header.capacity).sum();
+    for (n, segment) in segments.iter().enumerate() {
+        let next = segments.get(n + 1).filter(|next| next.header.number == segment.header.number + 1);
+        let is_last = n + 1 == segments.len();
+        walker.segment(segment, next.map(|next| &**next), is_last, mark.as_ref())?;
+    }
+    Ok(walker.report)
+}
+
+impl Walker<'_> {
+    fn find(&mut self, finding: Finding) {
+        self.report.findings.push(finding);
+    }
+
+    /// Turns damage into a finding; other errors stay errors.
+    fn damage(&mut self, code: &'static str, error: Error) -> Result<()> {
+        let Error::Damaged { path, offset, seq, what } = error else { return Err(error) };
+        self.find(Finding {
+            severity: Severity::Damage,
+            code,
+            file: path,
+            bytes: offset.map(|offset| offset..offset + 1),
+            seqs: seq.map(|seq| (seq, seq)),
+            task: None,
+            what,
+            next: NEXT_KEEP,
+        });
+        Ok(())
+    }
+
+    fn note(&mut self, code: &'static str, file: PathBuf, bytes: Option<std::ops::Range<u64>>, what: String) {
+        let severity = Severity::Note;
+        self.find(Finding { severity, code, file, bytes, seqs: None, task: None, what, next: NEXT_NOTHING });
+    }
+
+    fn note_strays(&mut self, listing: &Listing) {
+        for path in &listing.strays {
+            self.note("STRAY", path.clone(), None, "it is not a file of this ledger, and is not looked at".to_owned());
+        }
+        if self.bound.is_none() {
+            for path in &listing.unfinished {
+                self.note("UNFINISHED", path.clone(), None, "it was being made; the next writer removes it".to_owned());
+            }
+        }
+    }
+
+    /// Opens what can be opened, and reports what is missing or does not belong.
+    fn open_segments(
+        &mut self,
+        vfs: &dyn Vfs,
+        listing: &Listing,
+        identity: Option<Identity>,
+    ) -> Result<Vec<Arc<Segment>>> {
+        let mut identity = identity;
+        let mut segments: Vec<Arc<Segment>> = Vec::new();
+        for (number, base, path) in &listing.segments {
+            let segment = match Segment::open(vfs, path.clone(), *number, *base, Access::Read) {
+                Ok(segment) => segment,
+                Err(error) => {
+                    self.damage("HEADER", error)?;
+                    self.whole = false;
+                    continue;
+                }
+            };
+            let identity = *identity.get_or_insert(segment.header.identity);
+            if let Err(error) = check_place(&segment, segments.last().map(|segment| &**segment), &identity) {
+                self.damage("PLACE", error)?;
+                self.whole = false;
+                if segments.last().is_some_and(|last| last.header.number == segment.header.number) {
+                    continue;
+                }
+            }
+            segments.push(Arc::new(segment));
+        }
+        if listing.segments.is_empty() {
+            let what = "every segment is missing";
+            self.damage("MISSING", Error::damaged(&listing.dir, None, Some(Seq::FIRST), what))?;
+        }
+        Ok(segments)
+    }
+
+    fn segment(
+        &mut self,
+        segment: &Arc<Segment>,
+        next: Option<&Segment>,
+        is_last: bool,
+        mark: Option<&Mark>,
+    ) -> Result<()> {
+        let named = next.and_then(|next| next.header.predecessor);
+        let area_end = segment.header.area_end();
+        let limit = named.map_or(area_end, |named| named.end.min(area_end));
+        let walked = self.frames(segment, limit)?;
+        self.report.segments += 1;
+        self.done_bytes += segment.header.capacity;
+        (self.progress)(self.done_bytes, self.all_bytes);
+        for gap in &walked.gaps {
+            let what = "these bytes are no frame; the frames around them follow each other, so that no entry is hidden";
+            self.note("GAP", segment.path.clone(), Some(gap.clone()), what.to_owned());
+        }
+        // Entries up to here are there; what a living writer adds behind its durable end is not looked at.
+        let head = Seq(walked.whole.next.0 - 1);
+        let bounded = self.bound.is_some_and(|bound| head >= bound);
+        if let Some(named) = named {
+            match check_sealed(segment, &walked, &named) {
+                Ok(Some(gap)) => {
+                    let what = "these bytes before the end that the successor states are no frame, and hide no entry";
+                    self.note("GAP", segment.path.clone(), Some(gap), what.to_owned());
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.whole = false;
+                    self.damage("LOST", error)?;
+                }
+            }
+            self.seal(segment, next)?;
+            self.left_out(segment, named.end)?;
+        } else if is_last && !bounded {
+            match judge(segment, walked.clone(), mark, Vec::new(), Vec::new()) {
+                Ok(_) => self.end(segment, &walked),
+                Err(error) => self.damage("LOST", error)?,
+            }
+            if segment.seal_slot()? != SealSlot::Empty {
+                let what = format!("it is sealed, and its successor, number {}, is missing", segment.header.number + 1);
+                self.damage("MISSING", Error::damaged(&segment.path, area_end, None, what))?;
+            }
+        }
+        self.report.checked_to = self.bound.map_or(head, |bound| bound.min(head)).max(self.report.checked_to);
+        Ok(())
+    }
+
+    /// Walks the frames, and looks into them where the level asks for it.
+    fn frames(&mut self, segment: &Arc<Segment>, limit: u64) -> Result<WalkEnd> {
+        let mut decoder = Decoder::new(segment);
+        let mut waiting: Vec<Frame> = Vec::new();
+        let (done, all) = (self.done_bytes, self.all_bytes);
+        let start = Position::start_of(segment);
+        walk(segment, start, limit, &mut |frame| {
+            (self.progress)(done + frame.offset, all);
+            waiting.push(frame.clone());
+            if frame.header.kind == FrameKind::EventsMore {
+                return Ok(());
+            }
+            for frame in waiting.drain(..) {
+                self.frame(segment, &mut decoder, &frame)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn frame(&mut self, segment: &Segment, decoder: &mut Decoder, frame: &Frame) -> Result<()> {
+        let header = &frame.header;
+        if self.bound.is_some_and(|bound| header.kind.has_events() && header.first > bound) {
+            return Ok(());
+        }
+        self.report.frames += 1;
+        self.report.bytes += header.frame_len();
+        self.report.entries += u64::from(header.count);
+        if self.level < Level::Content {
+            return Ok(());
+        }
+        match decoder.decode(segment, frame) {
+            Ok(entries) => {
+                for entry in &entries {
+                    self.entry(segment, frame, entry);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.whole = false;
+                self.damage("CONTENT", error)
+            }
+        }
+    }
+
+    /// Checks one entry against what is before it, and folds it.
+    fn entry(&mut self, segment: &Segment, frame: &Frame, stored: &LogEntry) {
+        if !self.whole {
+            return;
+        }
+        let entry = &stored.entry;
+        let before = entry.task.as_deref().and_then(|task| self.tasks.slot(task)).cloned();
+        let problem = self.problem_of(stored, before.as_deref());
+        let folded = self.tasks.replay(entry, &stored.origin).err().map(|unfoldable| ("FOLD", unfoldable.0.to_owned()));
+        self.whole = folded.is_none();
+        if let Some((code, what)) = folded.or(problem) {
+            self.find(Finding {
+                severity: Severity::Damage,
+                code,
+                file: segment.path.clone(),
+                bytes: Some(frame.offset..frame.offset + frame.header.frame_len()),
+                seqs: Some((entry.seq, entry.seq)),
+                task: entry.task.clone(),
+                what,
+                next: NEXT_KEEP,
+            });
+        }
+    }
+
+    fn problem_of(&self, stored: &LogEntry, before: Option<&Slot>) -> Option<(&'static str, String)> {
+        let entry = &stored.entry;
+        if entry.at < self.tasks.at {
+            return Some(("TIME", format!("its time {} is before that of the entry before it", entry.at)));
+        }
+        let back = before.map_or(Seq::ZERO, |slot| slot.seq);
+        if entry.task.is_some() && stored.links.back != back {
+            let what =
+                format!("it points back to seq {}, and its task's entry before is seq {back}", stored.links.back);
+            return Some(("LINK", what));
+        }
+        let key_back = before.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq);
+        if entry.event.key.is_some() && stored.links.key_back != key_back {
+            let what = format!("it points back to key at seq {}, and that is at seq {key_back}", stored.links.key_back);
+            return Some(("LINK", what));
+        }
+        entry.task.as_ref()?;
+        match decide(before.and_then(|slot| slot.record.as_ref()), &entry.event) {
+            Ok(_) => None,
+            Err(Refusal::Illegal(reason)) => Some(("ILLEGAL", reason.to_owned())),
+            Err(Refusal::OverLimit(over)) => Some(("LIMIT", format!("{} {}", over.what, over.problem))),
+        }
+    }
+
+    /// Looks at the seal of a segment that has a successor.
+    fn seal(&mut self, segment: &Segment, next: Option<&Segment>) -> Result<()> {
+        let Some(next) = next else { return Ok(()) };
+        let slot = segment.header.area_end()..segment.header.capacity;
+        let Some(named) = next.header.predecessor else { return Ok(()) };
+        let what = match segment.seal_slot()? {
+            SealSlot::Sealed(seal) => {
+                let same = (seal.successor, seal.end, seal.last, seal.chain)
+                    == (next.header.number, named.end, named.last, named.chain);
+                if same {
+                    return Ok(());
+                }
+                let what = "its seal and its successor differ on where it ends".to_owned();
+                return self.damage("SEAL", Error::damaged(&segment.path, slot.start, None, what));
+            }
+            SealSlot::Empty => "its seal is not written; the next writer writes it",
+            SealSlot::Broken => "its seal is torn or rotten; its successor says the same and is there",
+        };
+        self.note("SEAL", segment.path.clone(), Some(slot), what.to_owned());
+        Ok(())
+    }
+
+    /// Notes what an earlier recovery left behind the end of a segment.
+    fn left_out(&mut self, segment: &Segment, end: u64) -> Result<()> {
+        if let Some(last) = tail(segment, end, segment.header.area_end())?.last_nonzero {
+            let what = "an earlier recovery left these bytes of an unacknowledged write out".to_owned();
+            self.note("LEFT_OUT", segment.path.clone(), Some(end..last + 1), what);
+        }
+        Ok(())
+    }
+
+    /// Looks at how the last segment ends.
+    fn end(&mut self, segment: &Segment, walked: &WalkEnd) {
+        if self.bound.is_some() {
+            return;
+        }
+        if let Some(last) = walked.tail.last_nonzero {
+            self.find(Finding {
+                severity: Severity::Tail,
+                code: "TORN_TAIL",
+                file: segment.path.clone(),
+                bytes: Some(walked.whole.offset..last + 1),
+                seqs: None,
+                task: None,
+                what: "the rest of a write that nobody was told is safe".to_owned(),
+                next: NEXT_OPEN,
+            });
+        } else if !walked.closed && walked.end.offset > Position::start_of(segment).offset {
+            let what = "the last writer did not close it".to_owned();
+            self.note("UNCLEAN", segment.path.clone(), None, what);
+        }
+    }
+}

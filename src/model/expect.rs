@@ -1,0 +1,79 @@
+//! `Expect`: what a caller believes of a task when it appends, and how that is compared with what is there.
+
+use std::fmt;
+
+use crate::model::state::TaskState;
+
+/// What a caller expects of a task. A batch whose expectations do not all hold changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expect {
+    /// Nothing in particular.
+    Any,
+    /// There is no live record: never there, or removed.
+    Absent,
+    /// There is a live record.
+    Exists,
+    /// The last version that the task ever had; 0 for one that never was.
+    Version(u64),
+    /// There is a live record in one of these states.
+    StateIn(Vec<TaskState>),
+    /// There is a live record with this number of attempts.
+    Attempt(u32),
+}
+
+/// What is known of a task when an expectation is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub version: u64,
+    /// State and attempts of the live record.
+    pub live: Option<(TaskState, u32)>,
+}
+
+impl Expect {
+    /// Expects a live record in one of these states.
+    #[must_use]
+    pub fn state_in(states: &[TaskState]) -> Expect {
+        Expect::StateIn(states.to_vec())
+    }
+
+    pub(crate) fn holds(&self, found: Found) -> bool {
+        match self {
+            Expect::Any => true,
+            Expect::Absent => found.live.is_none(),
+            Expect::Exists => found.live.is_some(),
+            Expect::Version(version) => found.version == *version,
+            Expect::StateIn(states) => found.live.is_some_and(|(state, _)| states.contains(&state)),
+            Expect::Attempt(attempts) => found.live.is_some_and(|(_, found)| found == *attempts),
+        }
+    }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expect::Any => f.write_str("anything"),
+            Expect::Absent => f.write_str("no record"),
+            Expect::Exists => f.write_str("a record"),
+            Expect::Version(version) => write!(f, "version {version}"),
+            Expect::Attempt(attempts) => write!(f, "attempt {attempts}"),
+            Expect::StateIn(states) => {
+                f.write_str("state ")?;
+                for (n, state) in states.iter().enumerate() {
+                    write!(f, "{}{state}", if n == 0 { "" } else { " or " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.live {
+            Some((state, attempts)) => write!(f, "{state} at version {}, attempt {attempts}", self.version),
+            None if self.version == 0 => f.write_str("no record, and there never was one"),
+            None => write!(f, "no record (removed at version {})", self.version),
+        }
+    }
+}

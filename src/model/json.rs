@@ -1,0 +1,122 @@
+//! `Json`: an output as the text it was given in, checked once.
+//!
+//! The text is kept as written, so that numbers come back as they went in; it is parsed only when a record is
+//! asked for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::model::limits::OUTPUT_DEPTH_MAX;
+
+/// One JSON value, as its text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Json(Arc<str>);
+
+/// Why a text is not taken as an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotJson {
+    /// It is no JSON; what the parser says.
+    Syntax(String),
+    /// It nests deeper than the limit.
+    Depth(usize),
+}
+
+impl Json {
+    /// The text of a value.
+    pub(crate) fn of(value: &serde_json::Value) -> Json {
+        Json(value.to_string().into())
+    }
+
+    /// A text whose syntax is checked later, by [`Json::check`].
+    pub(crate) fn unchecked(text: &str) -> Json {
+        Json(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it says `null`, which as an output means no output.
+    pub(crate) fn is_null(&self) -> bool {
+        self.0.trim_matches([' ', '\t', '\n', '\r']) == "null"
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// The parser's message, where the text is no JSON.
+    pub(crate) fn parse(&self) -> Result<serde_json::Value, String> {
+        serde_json::from_str(&self.0).map_err(|error| error.to_string())
+    }
+
+    /// Whether it is JSON and no deeper than the limit.
+    pub(crate) fn check(&self) -> Result<(), NotJson> {
+        let depth = depth_of(&self.0);
+        if depth > OUTPUT_DEPTH_MAX {
+            return Err(NotJson::Depth(depth));
+        }
+        serde_json::from_str::<serde_json::Value>(&self.0)
+            .map(|_| ())
+            .map_err(|error| NotJson::Syntax(error.to_string()))
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A line holds one value, and a text may have been given over several lines: JSON has no line break inside
+        // of a string, so every one of them is white space.
+        let one_line = self.0.replace(['\n', '\r'], " ");
+        RawValue::from_string(one_line).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+/// How deep the brackets nest outside of strings.
+fn depth_of(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_of_strings_only() {
+        assert_eq!(depth_of("1"), 0);
+        assert_eq!(depth_of(r#"["[[[\"[["]"#), 1);
+        assert_eq!(depth_of(r#"{"a":[{"b":1},[2]]}"#), 3);
+    }
+
+    #[test]
+    fn the_deepest_allowed_value_is_taken_and_one_more_is_not() {
+        let nested = |n: usize| Json::unchecked(&format!("{}{}", "[".repeat(n), "]".repeat(n)));
+        assert_eq!(nested(64).check(), Ok(()));
+        assert_eq!(nested(65).check(), Err(NotJson::Depth(65)));
+        assert!(matches!(Json::unchecked("{").check(), Err(NotJson::Syntax(_))));
+    }
+}

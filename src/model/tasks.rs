@@ -1,0 +1,370 @@
+//! `Tasks`: the folded records of all tasks as of one seq, and the questions about them.
+//!
+//! Invariants: `counts` are the live records by state; a slot's `version` and `seq` are those of its task's last
+//! entry; a removed task keeps its slot, so that versions go on counting; `keys` holds at most the window.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::model::entry::Entry;
+use crate::model::expect::Found;
+use crate::model::fold::{Folded, Unfoldable, fold};
+use crate::model::limits::KEY_WINDOW;
+use crate::model::record::TaskRecord;
+use crate::model::seq::Seq;
+use crate::model::state::TaskState;
+
+/// A task as of some seq: its record and its last place.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Task {
+    /// The folded record.
+    pub record: TaskRecord,
+    /// How many entries the task has had.
+    pub version: u64,
+    /// The place of its last entry.
+    pub seq: Seq,
+}
+
+/// How many live records are in each state, as of one seq.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub(crate) seq: Seq,
+    pub(crate) by_state: [u64; 9],
+}
+
+/// Which tasks to list, and how many at a time.
+///
+/// ```
+/// use taskledger::{Filter, TaskState};
+/// let filter = Filter::new().state(TaskState::Failed).prefix("nightly/").limit(50);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    states: Vec<TaskState>,
+    prefix: String,
+    metadata: Vec<(String, String)>,
+    updated_since: Option<u64>,
+    limit: Option<usize>,
+    after: Option<PageToken>,
+}
+
+/// Where the next page of a list starts; opaque.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageToken(Arc<str>);
+
+/// One page of a list.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Page {
+    /// The tasks, in the ledger's own stable order.
+    pub tasks: Vec<Task>,
+    /// For [`Filter::after`], where there may be more.
+    pub next: Option<PageToken>,
+    /// As of which seq this page is true.
+    pub seq: Seq,
+}
+
+/// A keyed event that is still in its task's window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Keyed {
+    pub key: Arc<str>,
+    pub digest: u64,
+    pub seq: Seq,
+    /// Seq of the first event of the batch it came in.
+    pub batch: Seq,
+    pub epoch: u32,
+}
+
+/// What a stored entry carries beside the entry itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub batch: Seq,
+    pub epoch: u32,
+    /// The digest of the request, for a keyed event.
+    pub digest: Option<u64>,
+}
+
+/// Everything that is kept of one task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// `None` once removed.
+    pub record: Option<Folded>,
+    pub version: u64,
+    pub seq: Seq,
+    /// Of the last entry: when, and who stated it.
+    pub at: u64,
+    pub actor: Option<Arc<str>>,
+    /// The latest keyed events, oldest first.
+    pub keys: Arc<VecDeque<Keyed>>,
+}
+
+impl Slot {
+    /// The slot after one more entry of its task.
+    ///
+    /// # Errors
+    /// The entry does not follow what is there.
+    pub(crate) fn after(before: Option<&Slot>, entry: &Entry, origin: &Origin) -> Result<Slot, Unfoldable> {
+        let version = before.map_or(0, |slot| slot.version) + 1;
+        if entry.version != Some(version) {
+            return Err(Unfoldable("its version is not the next one of its task"));
+        }
+        let record = fold(before.and_then(|slot| slot.record.clone()), entry)?;
+        let mut keys = before.map(|slot| Arc::clone(&slot.keys)).unwrap_or_default();
+        if let (Some(key), Some(digest)) = (&entry.event.key, origin.digest) {
+            let window = Arc::make_mut(&mut keys);
+            window.push_back(Keyed {
+                key: key.as_str().into(),
+                digest,
+                seq: entry.seq,
+                batch: origin.batch,
+                epoch: origin.epoch,
+            });
+            while window.len() > KEY_WINDOW {
+                window.pop_front();
+            }
+        }
+        let actor = entry.event.actor.as_deref().map(Arc::from);
+        Ok(Slot { record, version, seq: entry.seq, at: entry.at, actor, keys })
+    }
+
+    pub(crate) fn found(slot: Option<&Slot>) -> Found {
+        Found {
+            version: slot.map_or(0, |slot| slot.version),
+            live: slot.and_then(|slot| slot.record.as_ref()).map(|record| (record.state, record.attempts)),
+        }
+    }
+}
+
+/// All tasks as of one seq.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Tasks {
+    /// The last entry folded in.
+    pub head: Seq,
+    /// Its time.
+    pub at: u64,
+    slots: BTreeMap<Arc<str>, Arc<Slot>>,
+    counts: [u64; 9],
+}
+
+impl Tasks {
+    pub(crate) fn slot(&self, task: &str) -> Option<&Arc<Slot>> {
+        self.slots.get(task)
+    }
+
+    pub(crate) fn slot_with_id(&self, task: &str) -> Option<(&Arc<str>, &Arc<Slot>)> {
+        self.slots.get_key_value(task)
+    }
+
+    /// Puts the slot that follows from an entry in its task's place, and moves the head there.
+    pub(crate) fn put(&mut self, task: &Arc<str>, slot: Arc<Slot>) {
+        assert!(slot.seq > self.head, "entries are folded in order: {} after {}", slot.seq, self.head);
+        self.head = slot.seq;
+        self.at = slot.at;
+        let after = slot.record.as_ref().map(|record| record.state);
+        let before = match self.slots.get_mut(task) {
+            Some(place) => std::mem::replace(place, slot).record.as_ref().map(|record| record.state),
+            None => {
+                self.slots.insert(Arc::clone(task), slot);
+                None
+            }
+        };
+        for (state, step) in [(before, -1_i64), (after, 1)] {
+            if let Some(count) = state.and_then(|state| self.counts.get_mut(usize::from(state.number()))) {
+                *count = count.checked_add_signed(step).expect("a state is left only by a record that was in it");
+            }
+        }
+    }
+
+    /// Folds one stored entry.
+    ///
+    /// # Errors
+    /// The entry does not follow what is there.
+    pub(crate) fn replay(&mut self, entry: &Entry, origin: &Origin) -> Result<(), Unfoldable> {
+        if entry.seq != self.head.next() {
+            return Err(Unfoldable("its seq is not the next one"));
+        }
+        let Some(task) = entry.task.as_deref() else {
+            self.head = entry.seq;
+            self.at = entry.at;
+            return Ok(());
+        };
+        let (id, before) = match self.slots.get_key_value(task) {
+            Some((id, slot)) => (Arc::clone(id), Some(Arc::clone(slot))),
+            None => (Arc::from(task), None),
+        };
+        let slot = Slot::after(before.as_deref(), entry, origin)?;
+        self.put(&id, Arc::new(slot));
+        Ok(())
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { seq: self.head, by_state: self.counts }
+    }
+
+    /// The live record of a task.
+    ///
+    /// # Errors
+    /// The parser's message and the seq of the task's last entry, where a stored output is no JSON.
+    pub(crate) fn get(&self, task: &str) -> Result<Option<Task>, (Seq, String)> {
+        self.slots.get_key_value(task).map_or(Ok(None), |(id, slot)| slot.task(id))
+    }
+
+    /// # Errors
+    /// As [`Tasks::get`].
+    pub(crate) fn list(&self, filter: &Filter) -> Result<Page, (Seq, String)> {
+        let start = match &filter.after {
+            Some(PageToken(last)) if **last >= *filter.prefix => Bound::Excluded(&**last),
+            _ => Bound::Included(filter.prefix.as_str()),
+        };
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let mut page = Page { tasks: Vec::new(), next: None, seq: self.head };
+        let mut last = None;
+        for (id, slot) in self.slots.range::<str, _>((start, Bound::Unbounded)) {
+            if !id.starts_with(&filter.prefix) {
+                break;
+            }
+            if !slot.record.as_ref().is_some_and(|record| filter.matches(record)) {
+                continue;
+            }
+            if page.tasks.len() >= limit {
+                page.next = last.map(PageToken);
+                break;
+            }
+            page.tasks.extend(slot.task(id)?);
+            last = Some(Arc::clone(id));
+        }
+        Ok(page)
+    }
+}
+
+impl Slot {
+    fn task(&self, id: &str) -> Result<Option<Task>, (Seq, String)> {
+        let Some(record) = &self.record else { return Ok(None) };
+        let record = record.to_record(id).map_err(|message| (self.seq, message))?;
+        Ok(Some(Task { record, version: self.version, seq: self.seq }))
+    }
+}
+
+impl Filter {
+    /// Every task, in one page.
+    #[must_use]
+    pub fn new() -> Filter {
+        Filter::default()
+    }
+
+    /// Only tasks in this state; named again, in any of them.
+    #[must_use]
+    pub fn state(mut self, state: TaskState) -> Filter {
+        self.states.push(state);
+        self
+    }
+
+    /// Only tasks whose id begins so.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Filter {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Only tasks that have this metadata.
+    #[must_use]
+    pub fn meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Filter {
+        self.metadata.push((key.into(), value.into()));
+        self
+    }
+
+    /// Only tasks that changed at or after this time, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn updated_since(mut self, millis: u64) -> Filter {
+        self.updated_since = Some(millis);
+        self
+    }
+
+    /// At most so many tasks a page.
+    #[must_use]
+    pub fn limit(mut self, tasks: usize) -> Filter {
+        self.limit = Some(tasks);
+        self
+    }
+
+    /// Goes on where a page ended.
+    #[must_use]
+    pub fn after(mut self, token: PageToken) -> Filter {
+        self.after = Some(token);
+        self
+    }
+
+    fn matches(&self, record: &Folded) -> bool {
+        (self.states.is_empty() || self.states.contains(&record.state))
+            && self.updated_since.is_none_or(|since| record.updated_at >= since)
+            && self.metadata.iter().all(|(key, value)| record.metadata.get(key) == Some(value))
+    }
+}
+
+impl Counts {
+    /// As of which seq they are true.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// How many records are in this state.
+    #[must_use]
+    pub fn of(&self, state: TaskState) -> u64 {
+        self.by_state.get(usize::from(state.number())).copied().unwrap_or(0)
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_state.iter().sum()
+    }
+}
+
+/// `taskledger.counts/1`.
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", "taskledger.counts/1")?;
+        for state in TaskState::ALL {
+            map.serialize_entry(state.name(), &self.of(state))?;
+        }
+        map.serialize_entry("total", &self.total())?;
+        map.serialize_entry("seq", &self.seq)?;
+        map.end()
+    }
+}
+
+/// `taskledger.task/1`: the record's fields (unset ones left out, metadata by key), version and seq.
+impl Serialize for Task {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let record = &self.record;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", "taskledger.task/1")?;
+        map.serialize_entry("id", &record.id)?;
+        map.serialize_entry("state", &record.state)?;
+        map.serialize_entry("attempts", &record.attempts)?;
+        map.serialize_entry("created_at", &record.created_at)?;
+        map.serialize_entry("updated_at", &record.updated_at)?;
+        if let Some(started) = record.started_at {
+            map.serialize_entry("started_at", &started)?;
+        }
+        if let Some(finished) = record.finished_at {
+            map.serialize_entry("finished_at", &finished)?;
+        }
+        if let Some(output) = &record.output {
+            map.serialize_entry("output", output)?;
+        }
+        if let Some(error) = &record.error {
+            map.serialize_entry("error", error)?;
+        }
+        map.serialize_entry("metadata", &record.metadata.iter().collect::<BTreeMap<_, _>>())?;
+        map.serialize_entry("version", &self.version)?;
+        map.serialize_entry("seq", &self.seq)?;
+        map.end()
+    }
+}

@@ -1,0 +1,39 @@
+//! bincode as this crate uses it: version 2 of the crate, its standard configuration, always with a limit.
+//!
+//! A limit that is constant cannot follow the size of a body, so there are two: a body of the usual size may claim
+//! what its densest content can expand to, a larger one holds a large text and expands little.
+
+use bincode::config::{self, Config};
+use bincode::{Decode, Encode};
+
+use crate::model::limits::{FRAME_BYTES_MAX, FRAME_BYTES_TARGET};
+
+const SMALL_BODY: usize = 2 * FRAME_BYTES_TARGET;
+/// An empty string takes one byte on disk and 24 in memory; nothing expands more.
+const SMALL_LIMIT: usize = 32 * SMALL_BODY;
+const LARGE_LIMIT: usize = 2 * FRAME_BYTES_MAX;
+
+/// The bytes of a body.
+pub(super) fn encode<T: Encode>(value: &T) -> Vec<u8> {
+    bincode::encode_to_vec(value, config::standard()).expect("columns of numbers and texts always encode")
+}
+
+/// Decodes a body, all of it.
+///
+/// # Errors
+/// What the decoder says, or that bytes are left over.
+pub(super) fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, String> {
+    if bytes.len() <= SMALL_BODY {
+        decode_with(bytes, config::standard().with_limit::<SMALL_LIMIT>())
+    } else {
+        decode_with(bytes, config::standard().with_limit::<LARGE_LIMIT>())
+    }
+}
+
+fn decode_with<T: Decode<()>, C: Config>(bytes: &[u8], config: C) -> Result<T, String> {
+    let (value, read) = bincode::decode_from_slice(bytes, config).map_err(|error| error.to_string())?;
+    if read != bytes.len() {
+        return Err(format!("{} bytes are left over", bytes.len() - read));
+    }
+    Ok(value)
+}

@@ -1,0 +1,12 @@
+//! The bodies of frames. The only folder that knows bincode; everything around a body is laid by hand.
+
+mod bodies;
+
+pub mod columns;
+
+pub mod decode;
+
+pub mod fact;
+
+#[cfg(test)]
+mod tests;

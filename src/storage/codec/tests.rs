@@ -1,0 +1,129 @@
+//! What was encoded is decoded, and never takes more than was reserved for it.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use crate::model::entry::Entry;
+use crate::model::event::{Change, Event, EventKind, Times};
+use crate::model::json::Json;
+use crate::model::seq::Seq;
+use crate::model::state::TaskState;
+use crate::storage::codec::columns::{COLUMNS_BYTES_MAX, Columns, Links, Named, Stored, event_bytes_max};
+use crate::storage::codec::decode::decode;
+
+const FIRST: u64 = 1 << 33;
+
+fn change<T: Clone + std::fmt::Debug + 'static>(
+    values: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Change<T>> {
+    prop_oneof![Just(Change::Keep), Just(Change::Clear), values.prop_map(Change::Set)].boxed()
+}
+
+fn state() -> impl Strategy<Value = TaskState> {
+    proptest::sample::select(TaskState::ALL.to_vec())
+}
+
+fn times() -> impl Strategy<Value = Times> {
+    (any::<Option<u64>>(), any::<Option<u64>>(), change(any::<u64>()), change(any::<u64>()))
+        .prop_map(|(created, updated, started, finished)| Times { created, updated, started, finished })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let kind = proptest::sample::select(EventKind::ALL.to_vec());
+    let output = proptest::sample::select(vec!["1", "\"a\"", "[1,{\"b\":null}]", "1e-7"]);
+    let metadata = proptest::collection::btree_map("[a-c]{1,3}", proptest::option::of("[a-z]{0,9}"), 0..4);
+    let context = (
+        proptest::option::of("[a-z]{1,9}"),
+        proptest::option::of(".{0,9}"),
+        proptest::option::of(1..FIRST),
+        proptest::option::of("[a-z]{1,9}"),
+    );
+    let fields = (any::<Option<u32>>(), change(output), change(".{0,20}"), metadata, times());
+    (kind, proptest::option::of(state()), any::<bool>(), fields, context).prop_map(
+        |(kind, to, inferred, (attempts, output, error, metadata, times), (actor, reason, cause, key))| Event {
+            inferred,
+            attempts,
+            output: match output {
+                Change::Keep => Change::Keep,
+                Change::Clear => Change::Clear,
+                Change::Set(text) => Change::Set(Json::unchecked(text)),
+            },
+            error,
+            metadata,
+            times,
+            actor,
+            reason,
+            cause: cause.map(Seq),
+            key,
+            ..Event::new(kind, to)
+        },
+    )
+}
+
+/// Version, time since the entry before, said time, earlier state, how its task is named, back, key back, digest.
+type Place = (u64, u64, Option<u64>, Option<TaskState>, Option<u32>, u64, u64, u64, bool);
+
+fn place() -> impl Strategy<Value = Place> {
+    (
+        prop_oneof![1_u64..3, any::<u64>().prop_map(|version| version.max(1))],
+        0_u64..1 << 20,
+        any::<Option<u64>>(),
+        proptest::option::of(state()),
+        any::<Option<u32>>(),
+        1..FIRST,
+        0..FIRST,
+        any::<u64>(),
+        any::<bool>(),
+    )
+}
+
+fn stored(seq: u64, at: u64, event: Event, place: Place) -> Stored {
+    let (version, _, said, from, number, back, key_back, digest, last_of_batch) = place;
+    let control = event.kind.is_control();
+    let named = match number {
+        _ if control => Named::Control,
+        Some(number) => Named::Known(number),
+        None => Named::New(Arc::from(format!("task-{seq}"))),
+    };
+    let version = (!control).then_some(version);
+    let keyed = event.key.is_some();
+    let links = Links {
+        back: if version.is_some_and(|version| version > 1) { Seq(back) } else { Seq::ZERO },
+        key_back: if keyed { Seq(key_back) } else { Seq::ZERO },
+        digest: keyed.then_some(digest),
+        last_of_batch,
+    };
+    Stored { entry: Entry { seq: Seq(seq), task: None, version, at, said, from, event }, named, links }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_encoded_is_decoded_within_the_room_reserved(
+        events in proptest::collection::vec((event(), place()), 1..20)
+    ) {
+        let mut at = 1_000_000;
+        let first_at = at + events.first().map_or(0, |(_, place)| place.1);
+        let mut columns = Columns::default();
+        let (mut expected, mut reserved) = (Vec::new(), COLUMNS_BYTES_MAX);
+        for (n, (event, place)) in events.into_iter().enumerate() {
+            at += place.1;
+            let seq = FIRST + n as u64;
+            reserved += event_bytes_max(&format!("task-{seq}"), &event);
+            let stored = stored(seq, at, event, place);
+            columns.push(&stored.entry, &stored.named, &stored.links);
+            expected.push(stored);
+        }
+        let bytes = columns.finish();
+        prop_assert!(bytes.len() <= reserved, "{} bytes, {reserved} reserved", bytes.len());
+        let decoded = decode(&bytes, Seq(FIRST), first_at, u16::try_from(expected.len()).unwrap());
+        prop_assert_eq!(decoded, Ok(expected));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), count in 0_u16..20) {
+        let _ = decode(&bytes, Seq(FIRST), 0, count);
+    }
+}

@@ -1,0 +1,376 @@
+//! The log: all segments in order, how they vouch for each other, and their entries.
+//!
+//! Numbers are dense and order the segments. Each header states where its predecessor ends; what the predecessor
+//! holds behind that is left out. The rule that tells a torn tail from damage: let W be the highest seq that any
+//! evidence names as durable, and e the first seq that cannot be read or whose batch is unfinished. Where e <= W an
+//! acknowledged entry is lost, and the log is refused; where e > W nobody was told that it is safe, and it ends there.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::model::entry::Entry;
+use crate::model::seq::Seq;
+use crate::model::tasks::Origin;
+use crate::storage::codec::columns::{Links, Named, Stored};
+use crate::storage::codec::decode::{self, BadBody};
+use crate::storage::codec::fact::OpenFact;
+use crate::storage::frame::FrameKind;
+use crate::storage::identity::Identity;
+use crate::storage::live::Mark;
+use crate::storage::names;
+use crate::storage::scan::{Frame, Position, Stop, WalkEnd, frame_at, walk};
+use crate::storage::segment::{FramePlace, Predecessor, SealSlot, Segment};
+use crate::vfs::ops::{Access, Kind, Vfs};
+
+/// What the directory of the segments holds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listing {
+    /// Number, base seq and path, by number.
+    pub segments: Vec<(u64, Seq, PathBuf)>,
+    /// Unfinished files, for the next writer to remove.
+    pub unfinished: Vec<PathBuf>,
+    /// Anything else; ignored.
+    pub strays: Vec<PathBuf>,
+    /// The directory itself.
+    pub dir: PathBuf,
+}
+
+/// Lists the segments.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Listing> {
+    let log_dir = names::log_dir(dir);
+    let mut listing = Listing { dir: log_dir.clone(), ..Listing::default() };
+    let entries = match vfs.list(&log_dir) {
+        // Without the directory all segments are missing, which is said where they are needed.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        other => other.map_err(Error::io("list", &log_dir))?,
+    };
+    for entry in entries {
+        let path = log_dir.join(&entry.name);
+        match entry.name.to_str().map(|name| (names::parse_segment(name), names::is_unfinished(name))) {
+            Some((Some((number, base)), _)) => listing.segments.push((number, base, path)),
+            Some((None, true)) if entry.kind == Kind::File => listing.unfinished.push(path),
+            _ => listing.strays.push(path),
+        }
+    }
+    listing.segments.sort();
+    listing.unfinished.sort();
+    listing.strays.sort();
+    Ok(listing)
+}
+
+/// Opens all segments and checks that each follows the one before it.
+///
+/// # Errors
+/// One is missing, unreadable, foreign or does not follow.
+pub(crate) fn open_all(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    listing: &Listing,
+    identity: &Identity,
+    access: Access,
+) -> Result<Vec<Arc<Segment>>> {
+    let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(listing.segments.len());
+    for (number, base, path) in &listing.segments {
+        let segment = Segment::open(vfs, path.clone(), *number, *base, access)?;
+        check_place(&segment, segments.last().map(|segment| &**segment), identity)?;
+        segments.push(Arc::new(segment));
+    }
+    let Some(last) = segments.last() else {
+        return Err(Error::damaged(&names::log_dir(dir), None, Some(Seq::FIRST), "every segment is missing"));
+    };
+    if last.seal_slot()? != SealSlot::Empty {
+        let what = format!("it is sealed, and its successor, number {}, is missing", last.header.number + 1);
+        return Err(Error::damaged(&last.path, last.header.area_end(), None, what));
+    }
+    Ok(segments)
+}
+
+/// Whether a segment belongs to the ledger and follows the one before it.
+///
+/// # Errors
+/// It does not.
+pub(crate) fn check_place(segment: &Segment, before: Option<&Segment>, identity: &Identity) -> Result<()> {
+    let (header, path) = (&segment.header, &segment.path);
+    if header.identity != *identity {
+        return Err(Error::damaged(path, 32, None, "it belongs to another ledger"));
+    }
+    match (before, header.predecessor) {
+        (None, None) if header.number == 1 && header.base == Seq::FIRST => Ok(()),
+        (None, _) => {
+            let what = format!("the segments before number {} are missing", header.number);
+            Err(Error::damaged(path, None, Some(Seq::FIRST), what))
+        }
+        (Some(before), Some(named)) if named.number == before.header.number => {
+            if named.end > before.header.area_end() || named.last.0 + 1 < before.header.base.0 {
+                return Err(Error::damaged(path, 112, None, "it states an end that its predecessor cannot have"));
+            }
+            Ok(())
+        }
+        (Some(before), _) => {
+            let what =
+                format!("the segments between number {} and {} are missing", before.header.number, header.number);
+            Err(Error::damaged(path, None, Some(before.header.base), what))
+        }
+    }
+}
+
+/// What the log was found to be.
+#[derive(Debug, Clone)]
+pub(crate) struct LogEnd {
+    /// How the last segment ends.
+    pub last: WalkEnd,
+    /// The highest seq that any evidence names as durable.
+    pub watermark: Seq,
+    /// The highest epoch of any writer.
+    pub epoch: u32,
+    /// Bad regions that hide no event.
+    pub gaps: Vec<(PathBuf, std::ops::Range<u64>)>,
+    /// The ids that the last segment has named, by number.
+    pub ids: Vec<Arc<str>>,
+}
+
+impl LogEnd {
+    /// The last seq that counts.
+    pub(crate) fn last_seq(&self) -> Seq {
+        Seq(self.last.whole.next.0 - 1)
+    }
+}
+
+/// One entry with what is stored beside it.
+#[derive(Debug, Clone)]
+pub(crate) struct LogEntry {
+    pub entry: Entry,
+    pub links: Links,
+    pub origin: Origin,
+}
+
+/// Where an entry stands, for messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At<'a> {
+    pub segment: &'a Segment,
+    pub offset: u64,
+}
+
+/// Walks all segments, shows the entries of whole batches in order to `visit`, and judges the end.
+///
+/// # Errors
+/// Damage to what was vouched for, a later format, or what reading or `visit` says.
+pub(crate) fn replay(
+    segments: &[Arc<Segment>],
+    live: Option<&Mark>,
+    visit: &mut dyn FnMut(&LogEntry, At<'_>) -> Result<()>,
+) -> Result<LogEnd> {
+    let mut gaps = Vec::new();
+    for (n, segment) in segments.iter().enumerate() {
+        let successor = segments.get(n + 1).and_then(|next| next.header.predecessor);
+        let limit = successor.map_or(segment.header.area_end(), |named| named.end);
+        segment.frames.write().expect("no reader panics").clear();
+        let mut decoder = Decoder::new(segment);
+        let mut waiting: Vec<Frame> = Vec::new();
+        let walked = walk(segment, Position::start_of(segment), limit, &mut |frame| {
+            waiting.push(frame.clone());
+            if frame.header.kind == FrameKind::EventsMore {
+                return Ok(());
+            }
+            for frame in waiting.drain(..) {
+                let mut places = segment.frames.write().expect("no reader panics");
+                if frame.header.kind.has_events() {
+                    places.push(FramePlace { first: frame.header.first, offset: frame.offset });
+                }
+                drop(places);
+                for entry in decoder.decode(segment, &frame)? {
+                    visit(&entry, At { segment, offset: frame.offset })?;
+                }
+            }
+            Ok(())
+        })?;
+        gaps.extend(walked.gaps.iter().map(|gap| (segment.path.clone(), gap.clone())));
+        match successor {
+            Some(named) => {
+                gaps.extend(check_sealed(segment, &walked, &named)?.map(|gap| (segment.path.clone(), gap)));
+            }
+            None => {
+                return judge(segment, walked, live, gaps, decoder.ids);
+            }
+        }
+    }
+    unreachable!("open_all refuses a log without segments")
+}
+
+/// Whether a segment with a successor is whole up to the end that the successor states; a bad region at its end
+/// that hides no event is returned.
+///
+/// # Errors
+/// Entries are missing, or frames are not those that the successor vouches for.
+pub(crate) fn check_sealed(
+    segment: &Segment,
+    walked: &WalkEnd,
+    named: &Predecessor,
+) -> Result<Option<std::ops::Range<u64>>> {
+    let damaged = |seq: Option<Seq>, what: String| Err(Error::damaged(&segment.path, walked.end.offset, seq, what));
+    if let Some(Stop::Unknown(kind)) = walked.stop {
+        return Err(unknown_frame(segment, kind));
+    }
+    if walked.whole.next.0 <= named.last.0 {
+        let why = walked.stop.map_or_else(|| "its last batch is unfinished".to_owned(), |stop| stop.to_string());
+        let what = format!(
+            "seq {} to {} cannot be read, which its successor vouches for: {why}",
+            walked.whole.next, named.last
+        );
+        return damaged(Some(walked.whole.next), what);
+    }
+    if walked.whole.next.0 != named.last.0 + 1 || walked.end != walked.whole {
+        let what = format!(
+            "it goes on to seq {}, and its successor says that it ends at {}",
+            walked.end.next.0 - 1,
+            named.last
+        );
+        return damaged(Some(Seq(named.last.0 + 1)), what);
+    }
+    if walked.end.offset < named.end {
+        return Ok(Some(walked.end.offset..named.end));
+    }
+    if walked.gaps.is_empty() && walked.end.chain != named.chain {
+        return damaged(
+            Some(segment.header.base),
+            "its frames are not those that its successor vouches for".to_owned(),
+        );
+    }
+    Ok(None)
+}
+
+/// Decides whether the last segment ends with a torn tail or with damage.
+///
+/// # Errors
+/// Damage to what was vouched for, or a later format.
+pub(crate) fn judge(
+    segment: &Segment,
+    walked: WalkEnd,
+    live: Option<&Mark>,
+    gaps: Vec<(PathBuf, std::ops::Range<u64>)>,
+    ids: Vec<Arc<str>>,
+) -> Result<LogEnd> {
+    if let Some(Stop::Unknown(kind)) = walked.stop {
+        return Err(unknown_frame(segment, kind));
+    }
+    let first_lost = walked.whole.next;
+    let before = Seq(segment.header.base.0 - 1);
+    let evidence = [
+        (before, "the segment's own header"),
+        (walked.watermark, "a frame before it"),
+        (walked.tail.watermark, "a frame behind it"),
+        (live.map_or(Seq::ZERO, |mark| mark.durable), "the file live"),
+    ];
+    let (watermark, witness) = evidence.into_iter().max_by_key(|(seq, _)| *seq).expect("there are four");
+    if first_lost <= watermark {
+        let why = walked.stop.map_or_else(|| "its last batch is unfinished".to_owned(), |stop| stop.to_string());
+        let what =
+            format!("seq {first_lost} to {watermark} cannot be read, and {witness} says that they were durable: {why}");
+        return Err(Error::damaged(&segment.path, walked.whole.offset, Some(first_lost), what));
+    }
+    let epoch = walked.end.epoch.max(walked.tail.epoch).max(live.map_or(0, |mark| mark.epoch));
+    Ok(LogEnd { last: walked, watermark, epoch, gaps, ids })
+}
+
+fn unknown_frame(segment: &Segment, kind: u8) -> Error {
+    Error::Format { path: segment.path.clone(), what: format!("it has a frame of the unknown kind {kind}") }
+}
+
+/// Turns the frames of one segment, in order from its first, into entries.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    /// The ids that the segment has named, by number.
+    pub ids: Vec<Arc<str>>,
+    batch: Seq,
+}
+
+impl Decoder {
+    pub(crate) fn new(segment: &Segment) -> Decoder {
+        Decoder { ids: Vec::new(), batch: segment.header.base }
+    }
+
+    /// The entries of the next frame; none for a local fact.
+    ///
+    /// # Errors
+    /// The body is not what a writer writes, or is of a later version.
+    pub(crate) fn decode(&mut self, segment: &Segment, frame: &Frame) -> Result<Vec<LogEntry>> {
+        let header = &frame.header;
+        if !header.kind.has_events() {
+            if header.kind == FrameKind::Open {
+                OpenFact::decode(&frame.body).map_err(|what| malformed(segment, frame, what))?;
+            }
+            return Ok(Vec::new());
+        }
+        let stored = decode_body(segment, frame)?;
+        let mut entries = Vec::with_capacity(stored.len());
+        for Stored { mut entry, named, links } in stored {
+            entry.task = match named {
+                Named::Control => None,
+                Named::New(id) => {
+                    self.ids.push(Arc::clone(&id));
+                    Some(id.as_ref().to_owned())
+                }
+                Named::Known(number) => match self.ids.get(number as usize) {
+                    Some(id) => Some(id.as_ref().to_owned()),
+                    None => {
+                        return Err(malformed(segment, frame, format!("it names the unknown task number {number}")));
+                    }
+                },
+            };
+            let origin = Origin { batch: self.batch, epoch: header.epoch, digest: links.digest };
+            if links.last_of_batch {
+                self.batch = entry.seq.next();
+            }
+            entries.push(LogEntry { entry, links, origin });
+        }
+        Ok(entries)
+    }
+}
+
+/// The events of a frame, without the ids that only the frames before it name.
+///
+/// # Errors
+/// As [`Decoder::decode`].
+pub(crate) fn decode_body(segment: &Segment, frame: &Frame) -> Result<Vec<Stored>> {
+    let header = &frame.header;
+    let stored = decode::decode(&frame.body, header.first, header.at, header.count).map_err(|bad| match bad {
+        BadBody::Malformed(what) => malformed(segment, frame, what),
+        BadBody::UnknownEvent(kind) => Error::Format {
+            path: segment.path.clone(),
+            what: format!("seq {} or later is an event of the unknown kind {kind}", header.first),
+        },
+    })?;
+    let whole = stored.last().is_some_and(|last| last.links.last_of_batch);
+    if whole != (header.kind == FrameKind::Events) {
+        return Err(malformed(segment, frame, "its header and its body differ on where the batch ends".to_owned()));
+    }
+    Ok(stored)
+}
+
+fn malformed(segment: &Segment, frame: &Frame, what: String) -> Error {
+    Error::damaged(
+        &segment.path,
+        frame.offset,
+        Some(frame.header.first),
+        format!("the body of a frame is malformed: {what}"),
+    )
+}
+
+/// Finds the frame with a seq, and reads it.
+///
+/// # Errors
+/// It cannot be read back.
+pub(crate) fn frame_with(segments: &[Arc<Segment>], seq: Seq) -> Result<(Arc<Segment>, Frame)> {
+    let n = segments.partition_point(|segment| segment.header.base <= seq);
+    let segment = n.checked_sub(1).and_then(|n| segments.get(n)).expect("seqs from 1 on are in some segment");
+    let place = {
+        let places = segment.frames.read().expect("no writer panics");
+        let n = places.partition_point(|place| place.first <= seq);
+        n.checked_sub(1).and_then(|n| places.get(n)).copied().expect("every frame was replayed or written")
+    };
+    Ok((Arc::clone(segment), frame_at(segment, place.offset, place.first)?))
+}

@@ -1,0 +1,21 @@
+//! Bytes and files: how entries are kept, found again and told apart from damage. Promises are made one layer up.
+
+pub mod names;
+
+pub mod bytes;
+
+pub mod identity;
+
+pub mod segment;
+
+pub mod live;
+
+pub mod frame;
+
+pub mod codec;
+
+pub mod buffer;
+
+pub mod scan;
+
+pub mod log;

@@ -1,0 +1,7 @@
+//! The file system as this crate uses it: a dozen operations, the real one, and one that fails on schedule.
+
+pub mod ops;
+
+#[cfg(feature = "fault")]
+pub mod fault;
+pub mod real;

@@ -1,0 +1,505 @@
+#!/usr/bin/env python3
+"""A second reader of a ledger, written from docs/format.md alone; standard library only.
+
+    reader.py DIR            one JSON object a line for each entry; a summary on stderr
+    reader.py --canon DIR    for each entry its seq and its canonical bytes in hex
+
+Exit: 0 sound (a torn tail too), 2 usage, 5 damaged, 10 no ledger, 12 a format that this reader does not know.
+With 5 and 12 the entries below what is wrong are printed, and none above.
+"""
+
+import json
+import os
+import re
+import struct
+import sys
+from zlib import crc32
+
+LEDGER_BYTES, HEADER_BYTES, SEAL_BYTES, FRAME_HEADER_BYTES, FRAME_ALIGN = 4096, 4096, 64, 32, 8
+SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX, SEGMENT_EVENTS_MAX, FRAME_TEXT_BYTES_MAX = 16384, 1 << 30, 262144, 32 << 20
+TIME_MS_MAX, OUTPUT_DEPTH_MAX, META_KEYS_MAX = (1 << 48) - 1, 64, 256
+# Field, least and most bytes; the last two are those of each metadata key and value.
+TEXTS = [("task", 1, 1280), ("actor", 1, 255), ("key", 1, 255), ("reason", 0, 4096), ("error", 0, 65536),
+         ("output", 1, 8 << 20), ("metadata key", 1, 255), ("metadata value", 0, 65536)]
+EVENTS = {1: "created", 2: "transitioned", 3: "updated", 4: "requeued", 5: "observed", 6: "removed",
+          8: "pruned", 9: "redacted", 10: "key_rotated"}
+STATES = ["pending", "ready", "running", "completed", "failed", "retrying", "cancelled", "skipped", "dead_lettered"]
+TIMES = ["created_at", "updated_at", "started_at", "finished_at"]
+FIELDS = ["seq", "task", "version", "at", "said", "event", "inferred", "from", "to", "attempts", "output", "error",
+          "metadata", *TIMES, "actor", "reason", "cause", "key"]
+
+
+class Damaged(Exception):
+    """Something that was acknowledged cannot be read: message, file, byte, first seq lost."""
+
+
+class Unknown(Exception):
+    """A format, or a part of it, that this reader does not know."""
+
+
+class Broken(Exception):
+    """A body whose checksum is right and whose content is not."""
+
+
+def u(data, at, size):
+    return int.from_bytes(data[at:at + size], "little")
+
+
+# ---------------------------------------------------------------- bodies
+
+class Body:
+    """Takes values off the front of a body."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def raw(self, size):
+        if size > len(self.data) - self.at:
+            raise Broken("the body ends too early")
+        self.at += size
+        return self.data[self.at - size:self.at]
+
+    def byte(self):
+        return self.raw(1)[0]
+
+    def varint(self, bits=64):
+        first = self.byte()
+        if first > 253:
+            raise Broken(f"{first} starts no varint")
+        n = first if first < 251 else u(self.raw(1 << first - 250), 0, 8)
+        if n >> bits:
+            raise Broken(f"{n} has more than {bits} bits")
+        return n
+
+    def signed(self):
+        n = self.varint()
+        return -(n + 1) // 2 if n & 1 else n // 2
+
+    def bytes(self):
+        return self.raw(self.varint())
+
+    def text(self):
+        try:
+            return self.bytes().decode("utf-8")
+        except UnicodeDecodeError as err:
+            raise Broken(str(err)) from None
+
+    def list(self, element, *bits):
+        count = self.varint()
+        if count > len(self.data) - self.at:  # every element takes a byte or more
+            raise Broken("a list longer than the body")
+        return [element(*bits) for _ in range(count)]
+
+    def note(self):
+        return self.varint(16), self.varint(16), self.bytes()
+
+    def end(self):
+        if self.at != len(self.data):
+            raise Broken("bytes left over")
+
+
+def entries_of(body, seq, time, names):
+    """The entries of a frame. `names`: the tasks that its segment has named; grows."""
+    b = Body(body)
+    byte, varint, text, signed = b.byte, b.varint, b.text, b.signed
+    columns = [b.list(*element) for element in
+               [(byte,), (byte,), (varint, 16), (varint, 32), (text,), (varint,), (varint,), (varint,), (signed,),
+                (varint, 32), (text,), (text,), (text,), (varint, 32), (varint, 32), (varint, 16), (varint, 32),
+                (varint, 32)]]
+    option = b.byte()
+    if option > 1:
+        raise Broken("an option is 0 or 1")
+    columns += [b.list(element) if option else [] for element in (varint, text, varint, varint, byte, signed, b.note)]
+    b.end()
+    words, _notes = columns.pop(12), columns.pop()
+    todo = [iter(column) for column in columns]
+    (heads, moves, flags, numbers, ids, versions, backs, times, saids, attempts, outputs, errors, actors, reasons,
+     metas, meta_keys, meta_values, causes, keys, key_backs, digests, masks, stamps) = todo
+    entries, written_out = [], 0
+
+    def word(number):
+        nonlocal written_out
+        written_out += len(words[number].encode())
+        return words[number]
+
+    def wrapped(n):
+        return n % (1 << 64)
+
+    def fact():
+        nonlocal time
+        head, move, flag = next(heads), next(moves), next(flags)
+        kind, e = head & 15, {"seq": seq + len(entries)}
+        if kind not in EVENTS:
+            raise Unknown(f"an event of kind {kind}")
+        if flag >> 11:
+            raise Broken(f"flags {flag:#x}")
+        if kind < 8:
+            if head & 64:
+                names.append(next(ids))
+            e["task"] = names[-1] if head & 64 else names[next(numbers)]
+            e["version"] = next(versions)
+            e["back"] = e["seq"] - next(backs) if e["version"] > 1 else 0
+        time += next(times) if entries else 0
+        e["at"] = happened = time
+        if flag & 32:
+            e["said"] = happened = wrapped(time + next(saids))
+        e["kind"], e["event"] = kind, EVENTS[kind]
+        if head & 16:
+            e["inferred"] = True
+        for name, state in ("from", move >> 4), ("to", move & 15):
+            if state != 15:
+                e[name] = (state, STATES[state])
+        if flag & 1:
+            e["attempts"] = next(attempts)
+        for name, column, set_, clear in ("output", outputs, 2, 128), ("error", errors, 4, 256):
+            if flag & (set_ | clear):
+                e[name] = next(column) if flag & set_ else None
+        if flag & 8:
+            pairs = [(word(next(meta_keys)), next(meta_values)) for _ in range(next(metas))]
+            e["metadata"] = {key: word(value - 1) if value else None for key, value in pairs}
+        if flag & 16:
+            e["actor"] = word(next(actors))
+        if flag & 64:
+            e["reason"] = word(next(reasons))
+        if flag & 512:
+            e["cause"] = e["seq"] - next(causes)
+        if head & 128:
+            e["key"], back, e["digest"] = next(keys), next(key_backs), next(digests)
+            e["key_back"] = back and e["seq"] - back
+        if flag & 1024:
+            mask = next(masks)
+            if mask >> 6:
+                raise Broken(f"time mask {mask}")
+            for bit, name in enumerate(TIMES):
+                if mask & 1 << bit:
+                    e[name] = wrapped(happened + next(stamps))
+                elif bit > 1 and mask & 4 << bit:
+                    e[name] = None
+        e["last"] = bool(head & 32)
+        check_limits(e)
+        return e
+
+    try:
+        for _ in columns[0]:
+            entries.append(fact())
+    except (StopIteration, IndexError):
+        raise Broken("a column is too short, or a number names nothing") from None
+    if any(next(column, None) is not None for column in todo):
+        raise Broken("an element that nothing uses")
+    if written_out > FRAME_TEXT_BYTES_MAX:
+        raise Broken("its texts are too large")
+    return entries
+
+
+def check_limits(e):
+    meta = e.get("metadata", {})
+    for name, least, most in TEXTS:
+        texts = {"metadata key": meta.keys(), "metadata value": meta.values()}.get(name, [e.get(name)])
+        if not all(least <= len(text.encode()) <= most for text in texts if text is not None):
+            raise Broken(f"{name} is too long, or empty")
+    output = e.get("output")
+    if output is not None:
+        try:
+            json.loads(output, parse_int=str, parse_float=str)
+        except (ValueError, RecursionError):
+            raise Broken("output is no JSON") from None
+        depth, deepest = 0, 0
+        for bracket in re.findall(r'[\[\]{}]', re.sub(r'"(\\.|[^"\\])*"', "", output)):
+            depth += 1 if bracket in "[{" else -1
+            deepest = max(deepest, depth)
+        if deepest > OUTPUT_DEPTH_MAX:
+            raise Broken("output nests too deep")
+    if len(meta) > META_KEYS_MAX or e["at"] > TIME_MS_MAX or e.get("version") == 0:
+        raise Broken("a number out of range")
+    if "cause" in e and not 0 < e["cause"] < e["seq"]:
+        raise Broken("the cause is no earlier entry")
+
+
+# ---------------------------------------------------------------- canonical bytes and the digest of a request
+
+def canon(e, without=()):
+    out = [b"\x01"]
+
+    def put(tag, value):
+        if tag not in without:
+            out.append(struct.pack("<BI", tag, len(value)) + value)
+
+    def field(tag, name, size=0, clear=0):
+        value = e.get(name)
+        if name in e and value is None:
+            put(clear, b"")
+        elif name in e:
+            value = value[0] if isinstance(value, tuple) else value
+            put(tag, int(value).to_bytes(size, "little") if size else value.encode())
+
+    for tag, name, size in [(1, "seq", 8), (2, "task", 0), (3, "version", 8), (4, "at", 8), (5, "said", 8),
+                            (6, "kind", 1), (7, "inferred", 1), (8, "from", 1), (9, "to", 1), (10, "attempts", 4)]:
+        field(tag, name, size)
+    field(11, "output", 0, 12)
+    field(13, "error", 0, 14)
+    meta = sorted((key.encode(), value) for key, value in e.get("metadata", {}).items())
+    for key, value in meta:
+        if value is not None:
+            put(15, struct.pack("<I", len(key)) + key + value.encode())
+    for key, value in meta:
+        if value is None:
+            put(16, key)
+    for tag, name, clear in [(17, "created_at", 0), (18, "updated_at", 0), (19, "started_at", 20),
+                             (21, "finished_at", 22)]:
+        field(tag, name, 8, clear)
+    for tag, name, size in [(23, "actor", 0), (24, "reason", 0), (25, "cause", 8), (26, "key", 0)]:
+        field(tag, name, size)
+    return b"".join(out)
+
+
+def siphash13(key, data):
+    low = (1 << 64) - 1
+    k0, k1 = u(key, 0, 8), u(key, 8, 8)
+    v = [k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573]
+
+    def rotl(x, n):
+        return (x << n | x >> 64 - n) & low
+
+    def turn():
+        a, b, c, d = v
+        a, c = a + b & low, c + d & low
+        b, d = rotl(b, 13) ^ a, rotl(d, 16) ^ c
+        a, c = rotl(a, 32) + d & low, c + b & low
+        b, d = rotl(b, 17) ^ c, rotl(d, 21) ^ a
+        v[:] = a, b, rotl(c, 32), d
+
+    whole = len(data) // 8 * 8
+    for m in [u(data, at, 8) for at in range(0, whole, 8)] + [u(data, whole, 8) | (len(data) & 255) << 56]:
+        v[3] ^= m
+        turn()
+        v[0] ^= m
+    v[2] ^= 255
+    for _ in range(3):
+        turn()
+    return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+# ---------------------------------------------------------------- files
+
+def read_file(*path):
+    with open(os.path.join(*path), "rb") as file:
+        return file.read()
+
+
+def check_format(data, name):
+    if u(data, 12, 2) != 1:
+        raise Unknown(f"{name}: format {u(data, 12, 2)}")
+    if u(data, 16, 4):
+        raise Unknown(f"{name}: incompatible features {u(data, 16, 4):#x}")
+
+
+def read_live(path, ledger):
+    """The newest valid slot of this copy: (epoch, count, durable, pid); zeros where there is none."""
+    data = read_file(path).ljust(576, b"\0") if os.path.exists(path) else bytes(576)
+    slots = [data[at:at + 64] for at in (0, 512)]
+    good = [s for s in slots if u(s, 0, 4) == crc32(ledger["uuid"] + s[4:]) and u(s, 48, 8) == ledger["inode"]]
+    return max([(u(s, 4, 4), u(s, 56, 8), u(s, 8, 8), u(s, 32, 4)) for s in good], default=(0, 0, 0, 0))
+
+
+class Segment:
+    def __init__(self, directory, name, number, ledger, before):
+        self.name, base, d = name, int(name[11:31]), read_file(directory, name)
+        self.data, self.base = d, base
+
+        def need(true, what, at):
+            if not true:
+                raise Damaged(what, name, at, base)
+
+        need(int(name[:10]) == number, f"segment {number} is missing", 0)
+        need(d[:8] == b"TLSEGMT1" and u(d, 8, 4) == crc32(d[12:HEADER_BYTES]), "its header cannot be read", 0)
+        check_format(d, name)
+        capacity, self.salt, reason = u(d, 96, 8), d[104:108], u(d, 108, 4)
+        self.base_time, self.epoch = u(d, 88, 8), u(d, 140, 4)
+        self.before = u(d, 112, 8), u(d, 120, 8), u(d, 128, 8), u(d, 136, 4)  # number, end, last seq, chain
+        need(d[32:72] == ledger["identity"], "it belongs to another ledger", 32)
+        need((u(d, 72, 8), u(d, 80, 8)) == (number, base), "its name does not match its header", 72)
+        need(SEGMENT_BYTES_MIN <= capacity <= SEGMENT_BYTES_MAX and capacity % 8 == 0 and len(d) >= capacity,
+             "its capacity is impossible, or the file is shorter", 96)
+        need(reason in (1, 2, 3), "its reason is unknown", 108)
+        self.limit = capacity - SEAL_BYTES
+        slot = d[self.limit:capacity]
+        self.slot_used = any(slot)
+        self.slot = None  # epoch, successor, end, last seq, chain
+        if slot[:8] == b"TLSEAL01" and u(slot, 8, 4) == crc32(self.salt + slot[12:]):
+            self.slot = u(slot, 12, 4), u(slot, 16, 8), u(slot, 24, 8), u(slot, 32, 8), u(slot, 40, 4)
+        if before is None:
+            need(self.before[0] == 0 and base == 1, "the segments before it are missing", 112)
+        else:
+            need(self.before[0] == number - 1 and self.before[2] == base - 1 and self.before[1] <= before.limit,
+                 "it does not follow the one before it", 112)
+            need(before.slot in (None, (self.epoch, number) + self.before[1:]), "the seal before says otherwise", 112)
+
+    def header_at(self, at, end):
+        """(kind, epoch, first seq, watermark, events, time, end of body, end of frame) of a valid header."""
+        h = self.data[at:at + FRAME_HEADER_BYTES]
+        if at + FRAME_HEADER_BYTES > end or u(h, 0, 4) != crc32(self.salt + h[12:16] + h[4:]):
+            return None
+        kind, events, stop = h[11], u(h, 24, 2), at + FRAME_HEADER_BYTES + u(h, 8, 3)
+        if kind == 0 or kind in (1, 2) and not events or (kind in (3, 4, 5) or kind > 127) and events:
+            return None
+        return (kind, u(h, 12, 4), self.base + u(h, 16, 4), self.base + u(h, 20, 4) - 1, events, u(h, 26, 6),
+                stop, stop + -stop % FRAME_ALIGN)
+
+    def frame_at(self, at, end, seq, epoch, time):
+        """The header of the frame that is valid at this position."""
+        f = self.header_at(at, end)
+        if not f or f[7] > end or f[2] != seq or f[1] < epoch or f[5] < time \
+                or seq + f[4] - self.base > SEGMENT_EVENTS_MAX or any(self.data[f[6]:f[7]]):
+            return None
+        h, body = self.data[at:at + FRAME_HEADER_BYTES], self.data[at + FRAME_HEADER_BYTES:f[6]]
+        return f if u(h, 4, 4) == crc32(self.salt + h[12:16] + body) else None
+
+    def places(self, at, end):
+        """Multiples of 8 from here on at which something stands."""
+        return (p for p in range(at, end, FRAME_ALIGN) if any(self.data[p:p + FRAME_HEADER_BYTES]))
+
+    def read(self, end, chain):
+        """Entries of complete batches; the place behind them (byte, seq, chain); gaps; the highest watermark."""
+        at, seq, epoch, time, gaps, mark = HEADER_BYTES, self.base, self.epoch, self.base_time, 0, 0
+        names, entries, frames, unfinished = [], [], [], False
+        whole = at, seq, chain
+        while True:
+            found = ((p, self.frame_at(p, end, seq, epoch, time)) for p in self.places(at, end))
+            place, f = next(((p, f) for p, f in found if f), (0, None))
+            if not f:
+                break
+            kind, epoch, first, water, events, time, stop, after = f
+            if 5 < kind < 128:
+                raise Unknown(f"{self.name}: a frame of kind {kind}")
+            gaps += place > at
+            chain = crc32(struct.pack("<I", chain) + self.data[place:place + FRAME_HEADER_BYTES])
+            at, seq, mark = after, seq + events, max(mark, water)
+            frames.append((place, f))
+            unfinished = kind == 2 or unfinished and kind != 1
+            if not unfinished:
+                for place, f in frames:
+                    entries += self.entries_at(place, f, names)
+                frames, whole = [], (at, seq, chain)
+        behind = (self.header_at(p, end) for p in self.places(at, end))
+        return entries, whole, gaps, max([mark] + [f[3] for f in behind if f])
+
+    def entries_at(self, place, f, names):
+        kind, _, first, _, events, time, stop, _ = f
+        body = self.data[place + FRAME_HEADER_BYTES:stop]
+        try:
+            if kind == 3:
+                b = Body(body)
+                b.raw(16), b.varint(32), b.varint(), b.end()
+            if kind > 2:
+                return []
+            entries = entries_of(body, first, time, names)
+            if len(entries) != events or entries[-1]["last"] != (kind == 1):
+                raise Broken("header and body differ on the events, or on the end of the batch")
+            return entries
+        except Broken as err:
+            raise Damaged(str(err), self.name, place, first) from None
+
+
+def read_log(directory, entries):
+    """Adds all entries, and says what was found; or Damaged or Unknown."""
+    d = read_file(directory, "LEDGER")
+    if len(d) < LEDGER_BYTES or d[:8] != b"TLEDGER1" or u(d, 8, 4) != crc32(d[12:LEDGER_BYTES]):
+        raise Damaged("it cannot be read", "LEDGER", 0, 1)
+    check_format(d, "LEDGER")
+    inode = os.stat(os.path.join(directory, "LEDGER")).st_ino
+    ledger = {"identity": d[32:72], "uuid": d[32:48], "key": d[48:64], "inode": inode}
+    live = read_live(os.path.join(directory, "live"), ledger)
+    log, segments = os.path.join(directory, "log"), []
+    names = [n for n in os.listdir(log) if re.fullmatch(r"[0-9]{10}-[0-9]{20}\.log", n)] if os.path.isdir(log) else []
+    for n, name in enumerate(sorted(names), 1):
+        segments.append(Segment(log, name, n, ledger, segments[-1] if segments else None))
+    if not segments:
+        raise Damaged("every segment is missing", "log", 0, 1)
+    history, chain, gaps = History(ledger["key"]), 0, 0
+    for s, after in zip(segments, segments[1:] + [None]):
+        if s.base_time != history.time:
+            raise Damaged("its base time is not that of the last entry", s.name, 88, s.base)
+        new, (at, seq, chain), passed, mark = s.read(after.before[1] if after else s.limit, chain)
+        for e in new:
+            history.add(e, s.name)
+            entries.append(e)
+        gaps += passed
+        if after and seq != after.base or after and not passed and at == after.before[1] and chain != after.before[3]:
+            raise Damaged("it is not what its successor vouches for", s.name, at, seq)
+        chain = after.before[3] if after else chain
+    if s.slot_used:
+        raise Damaged("it is sealed, and its successor is missing", s.name, s.limit, seq)
+    durable = max(mark, s.base - 1, live[2])
+    if seq <= durable:
+        raise Damaged(f"entries up to {durable} were durable", s.name, at, seq)
+    return (f"segments={len(segments)} entries={len(entries)} last={seq - 1} end={s.name}:{at} chain={chain:08x} "
+            f"durable={durable} gaps={gaps} torn={int(any(s.data[at:s.limit]))} live={live}")
+
+
+class History:
+    """What entries say of those before them: times, versions, backs, key backs and digests."""
+
+    def __init__(self, key):
+        self.key, self.time, self.last, self.last_keyed = key, 0, {}, {}
+
+    def add(self, e, name):
+        task, seq = e.get("task"), e["seq"]
+
+        def need(true, what):
+            if not true:
+                raise Damaged(f"{what} does not fit the entries before", name, 0, seq)
+
+        need(e["at"] >= self.time, "time")
+        self.time = e["at"]
+        if task is None:
+            return
+        need((e["back"], e["version"] - 1) == self.last.get(task, (0, 0)), "version or back")
+        self.last[task] = seq, e["version"]
+        if "key" in e:
+            need(e["key_back"] == self.last_keyed.get(task, 0), "key back")
+            self.last_keyed[task] = seq
+            # The entry holds counted attempts, too, which are not a part of the request.
+            requests = [canon(e, (1, 3, 4, 5, 8, *counted)) for counted in [(), (10,)]]
+            need(e["digest"] in [siphash13(self.key, request) for request in requests], "digest")
+
+
+def line(e):
+    """One JSON object. An output is put in as it stands, so that no number in it changes."""
+    out = ['"type":"taskledger.entry/1"']
+    for name in (name for name in FIELDS if name in e):
+        value = e[name][1] if isinstance(e[name], tuple) else e[name]
+        if name == "metadata":
+            value = dict(sorted(value.items(), key=lambda pair: pair[0].encode()))
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        if name == "output" and value is not None:
+            text = re.sub(r"[\r\n]", " ", value).strip(" \t")  # a line break in JSON is white space
+        out.append(f'"{name}":{text}')
+    return "{" + ",".join(out) + "}"
+
+
+def main(args):
+    as_canon = args[:1] == ["--canon"]
+    if len(args) != 1 + as_canon:
+        print(__doc__.strip(), file=sys.stderr)
+        return 2
+    if not os.path.exists(os.path.join(args[-1], "LEDGER")):
+        print("no ledger", file=sys.stderr)
+        return 10
+    entries = []
+    try:
+        summary, code = read_log(args[-1], entries), 0
+    except Damaged as err:
+        what, file, byte, seq = err.args
+        summary, code = f"damaged: file={file} byte={byte} seq={seq}: {what}", 5
+    except Unknown as err:
+        summary, code = f"format: {err}", 12
+    for e in entries:
+        text = f"{e['seq']} {canon(e).hex()}" if as_canon else line(e)
+        sys.stdout.buffer.write(text.encode() + b"\n")
+    sys.stdout.flush()
+    print(summary, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,18 @@
+//! The integration tests: one crate, one file for each thing that is promised.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::result_large_err,
+    reason = "a test that meets what it does not expect is to stop there; clippy's own exceptions for tests do not reach helpers"
+)]
+
+mod cli;
+mod format;
+mod house;
+mod json;
+mod ledger;
+mod model;
+mod reference;
+mod support;
+mod workflows;
