@@ -3,8 +3,9 @@
 use std::sync::MutexGuard;
 
 use crate::error::Result;
-use crate::ledger::commit::{Commit, Core, Status};
+use crate::ledger::core::{Commit, Core, Status};
 use crate::storage::frame::FrameKind;
+use crate::storage::names;
 use crate::vfs::ops::Process;
 
 impl Core {
@@ -56,8 +57,15 @@ impl Core {
             drop(commit);
         }
         let mut commit = self.drain(self.commit())?;
+        while commit.making {
+            commit = self.wait_landed(commit);
+        }
         commit.status = Status::Closed;
         self.mark_live(Process { pid: 0, start: 0 });
+        if commit.spare.take().is_some() {
+            // It only takes up room now. The next writer would remove it, too.
+            let _ = self.vfs.remove(&names::spare(&self.dir));
+        }
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::ledger::batch::{Batch, Receipt};
-use crate::ledger::commit::Core;
+use crate::ledger::core::Core;
 use crate::ledger::history::{Entries, History};
 use crate::ledger::maintain;
 use crate::ledger::open::{self, OpenReport};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::ledger::bell::Call;
-use crate::ledger::commit::Core;
+use crate::ledger::core::Core;
 use crate::ledger::roll::next_capacity;
 use crate::ledger::spare;
 use crate::storage::frame::FrameKind;

@@ -16,6 +16,8 @@ mod bell;
 
 mod spare;
 
+mod core;
+
 mod commit;
 
 mod roll;

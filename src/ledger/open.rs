@@ -8,12 +8,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use crate::error::{Error, Result};
 use crate::ledger::bell::Bell;
-use crate::ledger::commit::{Commit, Core, Start};
+use crate::ledger::core::{Commit, Core, Start};
 use crate::ledger::create::{Unborn, create, inspect, remove_if_there};
 use crate::ledger::gate::Gate;
 use crate::ledger::history::LogView;
@@ -25,13 +25,13 @@ use crate::model::seq::Seq;
 use crate::model::tasks::Tasks;
 use crate::storage::identity::{self, Identity};
 use crate::storage::live::{self, Live, Mark};
-use crate::storage::log::{LogEnd, list, open_all, replay};
+use crate::storage::log::{Evidence, LogEnd, check_last, list, open_all, replay};
 use crate::storage::names;
 use crate::storage::segment::{HEADER_BYTES, Predecessor, Reason, Segment, SegmentHeader};
 use crate::vfs::ops::{Access, Lock, Vfs, read_full_at, write_all_at};
 
-/// How often a reader looks again before it believes that what it saw beside a writer is damage.
-const LOOKS: usize = 4;
+/// How often a reader looks, as long as each look finds something else amiss.
+const LOOKS: usize = 100;
 
 /// What opening found, kept and left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,22 +59,30 @@ struct Loaded {
     identity: Identity,
     inode: u64,
     mark: Option<Mark>,
+    /// The living writer beside which it was read.
+    writer: Option<u32>,
     segments: Vec<Arc<Segment>>,
     tasks: Tasks,
     end: LogEnd,
 }
 
-/// Reads and judges a log. `shown` says up to which seq its entries are folded, given the newest mark.
-fn load(vfs: &dyn Vfs, dir: &Path, access: Access, shown: &dyn Fn(Option<&Mark>) -> Seq) -> Result<Loaded> {
+/// Reads and judges a log. Where `beside` says that the mark is of a living writer, only what it names is folded.
+fn load(vfs: &dyn Vfs, dir: &Path, access: Access, beside: &dyn Fn(&Mark) -> bool) -> Result<Loaded> {
     let writing = access == Access::ReadWrite;
     let (identity, inode) = identity::read(vfs, &names::ledger(dir), writing)?;
     // The mark first: whatever it names was in the log before.
     let mark = live::read(vfs, &names::live(dir), &identity.uuid, inode)?;
-    let shown = shown(mark.as_ref());
+    let living = mark.as_ref().filter(|mark| beside(mark));
+    let evidence = living.map_or(Evidence::All(mark.as_ref()), Evidence::Mark);
+    let shown = living.map_or(Seq(u64::MAX), |mark| mark.durable);
+    let writer = living.map(|mark| mark.process.pid);
     let listing = list(vfs, dir)?;
     let segments = open_all(vfs, dir, &listing, &identity, access)?;
+    if let (None, Some(last)) = (living, segments.last()) {
+        check_last(last)?;
+    }
     let mut tasks = Tasks::default();
-    let end = replay(&segments, mark.as_ref(), &mut |stored, at| {
+    let end = replay(&segments, evidence, &mut |stored, at| {
         if stored.entry.seq > shown {
             return Ok(());
         }
@@ -83,21 +91,23 @@ fn load(vfs: &dyn Vfs, dir: &Path, access: Access, shown: &dyn Fn(Option<&Mark>)
             Error::damaged(&at.segment.path, at.offset, Some(stored.entry.seq), what)
         })
     })?;
-    Ok(Loaded { identity, inode, mark, segments, tasks, end })
+    Ok(Loaded { identity, inode, mark, writer, segments, tasks, end })
 }
 
 impl Loaded {
     fn report(&self) -> OpenReport {
         let last = self.segments.last().expect("open_all refuses a log without segments");
-        let whole = self.end.last.whole.offset;
+        let end = &self.end.last;
+        // Frames that a living writer has not synced yet are neither kept nor left out: they are not shown.
+        let left_out = end.tail.last_nonzero.filter(|_| self.writer.is_none());
         OpenReport {
             created: false,
-            clean: self.end.last.closed && self.end.last.tail.last_nonzero.is_none(),
-            last: self.end.last_seq(),
+            clean: end.closed && end.tail.last_nonzero.is_none(),
+            last: self.tasks.head,
             vouched: self.end.watermark,
-            left_out: self.end.last.tail.last_nonzero.map(|byte| (last.path.clone(), whole..byte + 1)),
+            left_out: left_out.map(|byte| (last.path.clone(), end.whole.offset..byte + 1)),
             gaps: self.end.gaps.clone(),
-            writer: None,
+            writer: self.writer,
         }
     }
 }
@@ -113,31 +123,33 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
         inspect(vfs, dir)?;
         return Err(Error::NoLedger { path: dir.to_owned() });
     }
-    let mut looks = 0;
-    loop {
-        looks += 1;
-        let mut writer = None;
-        let lives = |mark: Option<&Mark>| mark.copied().filter(|mark| mark.writer_lives(vfs));
-        let loaded = load(vfs, dir, Access::Read, &|mark| lives(mark).map_or(Seq(u64::MAX), |mark| mark.durable));
-        let loaded = match loaded {
+    let mut before = None;
+    for _ in 0..LOOKS {
+        let error = match load(vfs, dir, Access::Read, &|mark| mark.writer_lives(vfs)) {
+            Ok(loaded) => return Ok(show(loaded, dir)),
             // A writer may have been writing what was read, or have renamed what was listed.
-            Err(Error::Damaged { .. }) if looks < LOOKS => continue,
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound && looks < LOOKS => continue,
-            other => other?,
+            Err(error @ Error::Damaged { .. }) => error,
+            Err(Error::Io { action, path, source }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Error::Io { action, path, source }
+            }
+            Err(other) => return Err(other),
         };
-        let mut report = loaded.report();
-        if let Some(mark) = lives(loaded.mark.as_ref()) {
-            // Frames that a living writer has not synced yet are neither kept nor left out: they are not shown.
-            writer = Some(mark.process.pid);
-            report.last = loaded.tasks.head;
-            report.left_out = None;
+        // The same finding twice is no moment in the life of a writer.
+        let now = Some(error.to_string());
+        if now == before {
+            return Err(error);
         }
-        report.writer = writer;
-        let log = LogView { segments: loaded.segments, head: loaded.tasks.head };
-        let view =
-            View { log, tasks: Arc::new(loaded.tasks), dir: dir.to_owned(), splits_a_batch: false, is_final: true };
-        return Ok((view, report));
+        before = now;
     }
+    let source = std::io::Error::other("whenever it was read something else was missing");
+    Err(Error::Io { action: "read beside its writer", path: dir.to_owned(), source: Arc::new(source) })
+}
+
+fn show(loaded: Loaded, dir: &Path) -> (View, OpenReport) {
+    let report = loaded.report();
+    let log = LogView { segments: loaded.segments, head: loaded.tasks.head };
+    let tasks = Arc::new(loaded.tasks);
+    (View { log, tasks, dir: dir.to_owned(), splits_a_batch: false, is_final: true }, report)
 }
 
 /// Opens for writing, creating the ledger where nothing is yet.
@@ -174,7 +186,7 @@ pub(crate) fn writer(dir: &Path, options: Options) -> Result<(Core, OpenReport)>
     for path in list(vfs, dir)?.unfinished.iter().chain([&names::ledger_unfinished(dir)]) {
         remove_if_there(vfs, path)?;
     }
-    let loaded = load(vfs, dir, Access::ReadWrite, &|_| Seq(u64::MAX))?;
+    let loaded = load(vfs, dir, Access::ReadWrite, &|_| false)?;
     let report = OpenReport { created, ..loaded.report() };
     let core = recover(loaded, dir, options, lock)?;
     Ok((core, report))
@@ -202,7 +214,7 @@ fn take_lock(vfs: &dyn Vfs, dir: &Path, mode: u32) -> Result<Box<dyn Lock>> {
 fn recover(loaded: Loaded, dir: &Path, options: Options, lock: Box<dyn Lock>) -> Result<Core> {
     let vfs = Arc::clone(&options.vfs);
     let vfs = &*vfs;
-    let Loaded { identity, inode, mark, mut segments, tasks, end } = loaded;
+    let Loaded { identity, inode, mark, mut segments, tasks, end, .. } = loaded;
     let epoch = end.epoch.checked_add(1).expect("a ledger is opened fewer than 2^32 times");
     let last = Arc::clone(segments.last().expect("open_all refuses a log without segments"));
     let whole = end.last.whole;
@@ -264,6 +276,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options, lock: Box<dyn Lock>) ->
         gate: Gate::new(head),
         live,
         live_count: AtomicU64::new(mark.map_or(0, |mark| mark.count)),
+        waiting: AtomicUsize::new(0),
         bell: Bell::default(),
         commit: Mutex::new(Commit::new(start)),
         landed: Condvar::new(),

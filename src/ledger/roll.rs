@@ -6,7 +6,7 @@
 use std::sync::{Arc, MutexGuard};
 
 use crate::error::{Error, Result};
-use crate::ledger::commit::{Commit, Core, FACTS_BYTES};
+use crate::ledger::core::{Commit, Core, FACTS_BYTES};
 use crate::ledger::options::Options;
 use crate::ledger::spare;
 use crate::model::limits::SEGMENT_BYTES_YOUNG;

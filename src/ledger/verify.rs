@@ -16,7 +16,7 @@ use crate::model::tasks::{Slot, Tasks};
 use crate::storage::frame::FrameKind;
 use crate::storage::identity::{self, Identity};
 use crate::storage::live::{self, Mark};
-use crate::storage::log::{Decoder, Listing, LogEntry, check_place, check_sealed, judge, list};
+use crate::storage::log::{Decoder, Evidence, Listing, LogEntry, check_last, check_place, check_sealed, judge, list};
 use crate::storage::names;
 use crate::storage::scan::{Frame, Position, WalkEnd, tail, walk};
 use crate::storage::segment::{SealSlot, Segment};
@@ -219,13 +219,12 @@ impl Walker<'_> {
             self.seal(segment, next)?;
             self.left_out(segment, named.end)?;
         } else if is_last && !bounded {
-            match judge(segment, walked.clone(), mark, Vec::new(), Vec::new()) {
+            match judge(segment, walked.clone(), Evidence::All(mark), Vec::new(), Vec::new()) {
                 Ok(_) => self.end(segment, &walked),
                 Err(error) => self.damage("LOST", error)?,
             }
-            if segment.seal_slot()? != SealSlot::Empty {
-                let what = format!("it is sealed, and its successor, number {}, is missing", segment.header.number + 1);
-                self.damage("MISSING", Error::damaged(&segment.path, area_end, None, what))?;
+            if let Err(error) = check_last(segment) {
+                self.damage("MISSING", error)?;
             }
         }
         self.report.checked_to = self.bound.map_or(head, |bound| bound.min(head)).max(self.report.checked_to);

@@ -79,14 +79,22 @@ pub(crate) fn open_all(
         check_place(&segment, segments.last().map(|segment| &**segment), identity)?;
         segments.push(Arc::new(segment));
     }
-    let Some(last) = segments.last() else {
+    if segments.is_empty() {
         return Err(Error::damaged(&names::log_dir(dir), None, Some(Seq::FIRST), "every segment is missing"));
-    };
-    if last.seal_slot()? != SealSlot::Empty {
-        let what = format!("it is sealed, and its successor, number {}, is missing", last.header.number + 1);
-        return Err(Error::damaged(&last.path, last.header.area_end(), None, what));
     }
     Ok(segments)
+}
+
+/// Whether the last segment demands a successor, which is then missing.
+///
+/// # Errors
+/// It does; or it cannot be read.
+pub(crate) fn check_last(last: &Segment) -> Result<()> {
+    if last.seal_slot()? == SealSlot::Empty {
+        return Ok(());
+    }
+    let what = format!("it is sealed, and its successor, number {}, is missing", last.header.number + 1);
+    Err(Error::damaged(&last.path, last.header.area_end(), None, what))
 }
 
 /// Whether a segment belongs to the ledger and follows the one before it.
@@ -155,13 +163,23 @@ pub(crate) struct At<'a> {
     pub offset: u64,
 }
 
+/// What may be said against the end of a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Evidence<'a> {
+    /// Everything that is found: nobody writes.
+    All(Option<&'a Mark>),
+    /// Only this mark, which was read before the log: a writer lives, and what it writes while the log is read would
+    /// otherwise speak for frames that were not there when they were looked for.
+    Mark(&'a Mark),
+}
+
 /// Walks all segments, shows the entries of whole batches in order to `visit`, and judges the end.
 ///
 /// # Errors
 /// Damage to what was vouched for, a later format, or what reading or `visit` says.
 pub(crate) fn replay(
     segments: &[Arc<Segment>],
-    live: Option<&Mark>,
+    evidence: Evidence<'_>,
     visit: &mut dyn FnMut(&LogEntry, At<'_>) -> Result<()>,
 ) -> Result<LogEnd> {
     let mut gaps = Vec::new();
@@ -194,7 +212,7 @@ pub(crate) fn replay(
                 gaps.extend(check_sealed(segment, &walked, &named)?.map(|gap| (segment.path.clone(), gap)));
             }
             None => {
-                return judge(segment, walked, live, gaps, decoder.ids);
+                return judge(segment, walked, evidence, gaps, decoder.ids);
             }
         }
     }
@@ -250,7 +268,7 @@ pub(crate) fn check_sealed(
 pub(crate) fn judge(
     segment: &Segment,
     walked: WalkEnd,
-    live: Option<&Mark>,
+    evidence: Evidence<'_>,
     gaps: Vec<(PathBuf, std::ops::Range<u64>)>,
     ids: Vec<Arc<str>>,
 ) -> Result<LogEnd> {
@@ -259,20 +277,30 @@ pub(crate) fn judge(
     }
     let first_lost = walked.whole.next;
     let before = Seq(segment.header.base.0 - 1);
-    let evidence = [
-        (before, "the segment's own header"),
-        (walked.watermark, "a frame before it"),
-        (walked.tail.watermark, "a frame behind it"),
-        (live.map_or(Seq::ZERO, |mark| mark.durable), "the file live"),
-    ];
-    let (watermark, witness) = evidence.into_iter().max_by_key(|(seq, _)| *seq).expect("there are four");
+    let mark = match evidence {
+        Evidence::All(mark) => mark,
+        Evidence::Mark(mark) => Some(mark),
+    };
+    let named = (mark.map_or(Seq::ZERO, |mark| mark.durable), "the file live");
+    let (watermark, witness) = match evidence {
+        Evidence::Mark(_) => named,
+        Evidence::All(_) => [
+            (before, "the segment's own header"),
+            (walked.watermark, "a frame before it"),
+            (walked.tail.watermark, "a frame behind it"),
+            named,
+        ]
+        .into_iter()
+        .max_by_key(|(seq, _)| *seq)
+        .expect("there are four"),
+    };
     if first_lost <= watermark {
         let why = walked.stop.map_or_else(|| "its last batch is unfinished".to_owned(), |stop| stop.to_string());
         let what =
             format!("seq {first_lost} to {watermark} cannot be read, and {witness} says that they were durable: {why}");
         return Err(Error::damaged(&segment.path, walked.whole.offset, Some(first_lost), what));
     }
-    let epoch = walked.end.epoch.max(walked.tail.epoch).max(live.map_or(0, |mark| mark.epoch));
+    let epoch = walked.end.epoch.max(walked.tail.epoch).max(mark.map_or(0, |mark| mark.epoch));
     Ok(LogEnd { last: walked, watermark, epoch, gaps, ids })
 }
 

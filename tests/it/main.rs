@@ -7,10 +7,12 @@
     reason = "a test that meets what it does not expect is to stop there; clippy's own exceptions for tests do not reach helpers"
 )]
 
+mod busy;
 mod cli;
 mod format;
 mod house;
 mod json;
+mod kill;
 mod ledger;
 mod model;
 mod reference;

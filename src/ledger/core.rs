@@ -1,0 +1,219 @@
+//! What the handles of a ledger that is open for writing share: the state that appending goes by.
+//!
+//! Only memory is touched here; `commit` does the waiting and the I/O. Lock order: `commit`, then `tasks`, then a
+//! segment's `frames`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+
+use crate::error::{Error, Result};
+use crate::ledger::bell::Bell;
+use crate::ledger::check::Planned;
+use crate::ledger::gate::Gate;
+use crate::ledger::history::LogView;
+use crate::ledger::options::Options;
+use crate::ledger::spare::Spare;
+use crate::model::limits::SEGMENT_EVENTS_MAX;
+use crate::model::seq::Seq;
+use crate::model::tasks::{Slot, Tasks};
+use crate::storage::buffer::Buffer;
+use crate::storage::codec::columns::Named;
+use crate::storage::codec::fact::OpenFact;
+use crate::storage::frame::{FrameKind, FrameSeed};
+use crate::storage::identity::Identity;
+use crate::storage::live::Live;
+use crate::storage::segment::Segment;
+use crate::vfs::ops::{Lock, Process, Vfs};
+
+/// Room that is kept in every segment for an open, a vouch and a close frame.
+pub(crate) const FACTS_BYTES: u64 = 256;
+
+/// A ledger that is open for writing, as all its handles share it.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub vfs: Arc<dyn Vfs>,
+    pub dir: PathBuf,
+    pub options: Options,
+    pub identity: Identity,
+    pub inode: u64,
+    pub process: Process,
+    pub epoch: u32,
+    /// As of the durable head.
+    pub tasks: RwLock<Tasks>,
+    pub segments: RwLock<Vec<Arc<Segment>>>,
+    pub gate: Gate,
+    pub live: Live,
+    /// How often `live` was written; only the one that flies writes it.
+    pub live_count: AtomicU64,
+    /// How many batches wait for the next flight. Changed under the commit lock, looked at without it.
+    pub waiting: AtomicUsize,
+    pub bell: Bell,
+    pub commit: Mutex<Commit>,
+    /// Signalled whenever a flight ends while somebody waits for that.
+    pub landed: Condvar,
+    /// The writer's lock on the directory; held until the last handle is gone.
+    pub _lock: Box<dyn Lock>,
+}
+
+/// Where appending stands.
+#[derive(Debug)]
+pub(crate) enum Status {
+    Open,
+    Closed,
+    Poisoned { path: PathBuf, source: Arc<std::io::Error> },
+}
+
+/// What the commit lock guards.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub status: Status,
+    pub placed: Seq,
+    pub placed_at: u64,
+    /// What is placed and not yet durable, by task.
+    pub overlay: HashMap<Arc<str>, Arc<Slot>>,
+    /// The slots that the waiting frames make, in order.
+    pub pending: Vec<(Arc<str>, Arc<Slot>)>,
+    pub buffer: Buffer,
+    /// The number of the next flight.
+    pub cohort: u64,
+    /// The last seq that a flight has taken.
+    pub taken: Seq,
+    /// How many batches the last two flights had.
+    pub company: [usize; 2],
+    pub flying: bool,
+    /// Somebody drains and rolls; nothing is placed meanwhile.
+    pub rolling: bool,
+    /// How many wait for `landed`.
+    pub onlookers: usize,
+    pub active: Arc<Segment>,
+    /// The numbers that the active segment has given to tasks.
+    pub numbers: HashMap<Arc<str>, u32>,
+    /// The chain after the last frame taken for writing.
+    pub chain: u32,
+    /// Whether this writer's open frame is placed.
+    pub opened: bool,
+    /// The highest watermark that any frame names.
+    pub vouched: Seq,
+    pub spare: Option<Spare>,
+    /// Somebody makes a spare, without holding this lock.
+    pub making: bool,
+}
+
+/// What a new writer starts from.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub head: Seq,
+    pub head_at: u64,
+    pub active: Arc<Segment>,
+    /// Where the first frame goes.
+    pub offset: u64,
+    pub chain: u32,
+    pub numbers: HashMap<Arc<str>, u32>,
+    pub vouched: Seq,
+    pub epoch: u32,
+}
+
+impl Commit {
+    pub(crate) fn new(start: Start) -> Commit {
+        Commit {
+            status: Status::Open,
+            placed: start.head,
+            placed_at: start.head_at,
+            overlay: HashMap::new(),
+            pending: Vec::new(),
+            buffer: Buffer::new(FrameSeed::of(&start.active.header), start.epoch, start.offset),
+            cohort: 0,
+            taken: start.head,
+            company: [0; 2],
+            flying: false,
+            rolling: false,
+            onlookers: 0,
+            active: start.active,
+            numbers: start.numbers,
+            chain: start.chain,
+            opened: false,
+            vouched: start.vouched,
+            spare: None,
+            making: false,
+        }
+    }
+
+    /// Whether a batch of this size fits the active segment.
+    pub(crate) fn fits(&self, room: u64, events: u64) -> bool {
+        self.buffer.end_max() + FACTS_BYTES + room <= self.active.header.area_end()
+            && self.placed.0 + 1 - self.active.header.base.0 + events <= SEGMENT_EVENTS_MAX
+    }
+
+    /// Whether an open frame and one more fact fit.
+    pub(crate) fn has_room_for_facts(&self) -> bool {
+        self.buffer.end_max() + FACTS_BYTES / 2 <= self.active.header.area_end()
+    }
+
+    /// How much of the active segment is taken, in percent.
+    pub(crate) fn filled_percent(&self) -> u64 {
+        self.buffer.end_max() * 100 / self.active.header.capacity
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.status, Status::Open)
+    }
+
+    /// Whether nothing waits and nobody flies.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.buffer.is_empty() && !self.flying && !self.rolling
+    }
+
+    pub(crate) fn usable(&self) -> Result<()> {
+        match &self.status {
+            Status::Open => Ok(()),
+            Status::Closed => Err(Error::Closed),
+            Status::Poisoned { path, source } => {
+                Err(Error::Poisoned { path: path.clone(), source: Arc::clone(source) })
+            }
+        }
+    }
+
+    /// This writer's first frame.
+    pub(crate) fn open_epoch(&mut self, boot_id: [u8; 16], process: Process) {
+        if !self.opened {
+            self.opened = true;
+            let fact = OpenFact::new(boot_id, process).encode();
+            self.buffer.push_fact(FrameKind::Open, &fact, self.placed.next(), self.placed_at);
+        }
+    }
+
+    /// Gives a plan its place.
+    pub(crate) fn place(&mut self, plan: Vec<Planned>, bytes_max: usize) {
+        self.buffer.begin_batch(bytes_max);
+        for planned in plan {
+            let next = u32::try_from(self.numbers.len()).expect("a segment names fewer than 2^32 tasks");
+            let named = match self.numbers.get(&planned.task) {
+                Some(&number) => Named::Known(number),
+                None => {
+                    self.numbers.insert(Arc::clone(&planned.task), next);
+                    Named::New(Arc::clone(&planned.task))
+                }
+            };
+            self.buffer.push(&planned.entry, &named, &planned.links, planned.bytes_max);
+            self.placed = planned.entry.seq;
+            self.placed_at = planned.entry.at;
+            self.overlay.insert(Arc::clone(&planned.task), Arc::clone(&planned.slot));
+            self.pending.push((planned.task, planned.slot));
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn commit(&self) -> MutexGuard<'_, Commit> {
+        self.commit.lock().expect("a thread panicked while it placed a batch; the ledger must be opened anew")
+    }
+
+    /// The segments as of the durable head.
+    pub(crate) fn log(&self) -> LogView {
+        // The head first: segments that are added later only make more of it readable.
+        let head = self.gate.durable();
+        LogView { segments: self.segments.read().expect("no writer panics").clone(), head }
+    }
+}
