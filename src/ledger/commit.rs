@@ -247,7 +247,7 @@ impl Core {
             boot_id: self.vfs.boot_id(),
             process,
             inode: self.inode,
-            count: self.live_count.fetch_add(1, Ordering::Relaxed) + 1,
+            count: self.live_count.fetch_add(1, Ordering::Relaxed).wrapping_add(1),
         };
         // Advisory: without it readers go by the watermarks in the log, and nothing acknowledged depends on it.
         let _ = self.live.write(mark);

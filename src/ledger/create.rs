@@ -36,18 +36,25 @@ pub(crate) fn inspect(vfs: &dyn Vfs, dir: &Path) -> Result<Unborn> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Unborn::Missing),
         Err(error) => return Err(Error::io("list", dir)(error)),
     };
-    let (lock, log_dir) = (names::lock(dir), names::log_dir(dir));
-    let mut has_log = false;
+    let (lock, log_dir, live) = (names::lock(dir), names::log_dir(dir), names::live(dir));
+    let (mut has_log, mut has_live) = (false, false);
     for entry in entries {
         let path = dir.join(&entry.name);
         if path == log_dir {
             has_log = true;
+        } else if path == live {
+            has_live = true;
         } else if path != lock && !entry.name.to_str().is_some_and(names::is_unfinished) {
             return Ok(Unborn::Foreign);
         }
     }
-    if !has_log {
-        return Ok(Unborn::Nothing);
+    let lost = |beside| Err(Error::damaged(&names::ledger(dir), None, None, format!("it is missing, and {beside}")));
+    match (has_log, has_live) {
+        (false, false) => return Ok(Unborn::Nothing),
+        (false, true) => return Ok(Unborn::Foreign),
+        // A writer makes `live` only where `LEDGER` is durable.
+        (true, true) => return lost("a writer has been here"),
+        (true, false) => {}
     }
     let listing = list(vfs, dir)?;
     if !listing.strays.is_empty() {
@@ -57,8 +64,7 @@ pub(crate) fn inspect(vfs: &dyn Vfs, dir: &Path) -> Result<Unborn> {
         let segment = Segment::open(vfs, path.clone(), *number, *base, Access::Read)?;
         let walked = walk(&segment, Position::start_of(&segment), segment.header.area_end(), &mut |_| Ok(()))?;
         if *number != 1 || walked.end.next != Seq::FIRST || walked.tail.headers > 0 {
-            let missing = names::ledger(dir);
-            return Err(Error::damaged(&missing, None, None, "it is missing, and there are segments with events"));
+            return lost("there are segments with events");
         }
     }
     Ok(Unborn::Nothing)

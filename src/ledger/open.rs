@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use crate::error::{Error, Result};
 use crate::ledger::bell::Bell;
 use crate::ledger::core::{Commit, Core, Start};
-use crate::ledger::create::{Unborn, create, inspect, remove_if_there};
+use crate::ledger::create::{Unborn, create, inspect, parent_of, remove_if_there};
 use crate::ledger::gate::Gate;
 use crate::ledger::history::LogView;
 use crate::ledger::options::Options;
@@ -215,18 +215,31 @@ fn recover(loaded: Loaded, dir: &Path, options: Options, lock: Box<dyn Lock>) ->
     let vfs = Arc::clone(&options.vfs);
     let vfs = &*vfs;
     let Loaded { identity, inode, mark, mut segments, tasks, end, .. } = loaded;
-    let epoch = end.epoch.checked_add(1).expect("a ledger is opened fewer than 2^32 times");
     let last = Arc::clone(segments.last().expect("open_all refuses a log without segments"));
+    let Some(epoch) = end.epoch.checked_add(1) else {
+        return Err(Error::damaged(
+            &last.path,
+            None,
+            None,
+            "it states the highest epoch, so that no writer can follow",
+        ));
+    };
     let whole = end.last.whole;
 
     rewrite(&last, end.last.covered..whole.offset)?;
     // A crash before this sync leaves what was found; what is shown from here on must not go away again.
     last.file.sync_data().map_err(Error::io("sync", &last.path))?;
-    if let [.., before, _] = segments.as_slice() {
-        seal(before, &last.header)?;
-    }
+    // The last writer may have ended between publishing a segment and making its name durable. A crash before this
+    // sync may still lose that name, so that nothing may demand it yet.
     for dir in [&names::log_dir(dir), dir] {
         vfs.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    }
+    // No writer has made anything durable yet, so that creation may have ended before it synced the ledger's own name.
+    if let (Seq::ZERO, Some(parent)) = (end.watermark, parent_of(dir)) {
+        vfs.sync_dir(parent).map_err(Error::io("sync", parent))?;
+    }
+    if let [.., before, _] = segments.as_slice() {
+        seal(before, &last.header)?;
     }
 
     let continued = end.last.tail.last_nonzero.is_none();

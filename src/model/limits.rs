@@ -29,6 +29,8 @@ pub const BATCH_EVENTS_MAX: usize = 65_535;
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
 /// Latest time that an entry can hold, in milliseconds since the Unix epoch (48 bits, in the year 10889).
 pub const TIME_MS_MAX: u64 = (1 << 48) - 1;
+/// Highest seq that a segment may begin with; far from where sums of seqs could overflow.
+pub const SEQ_MAX: u64 = 1 << 62;
 /// How far ahead of the clock a stated time may lie, in milliseconds.
 pub const STATED_AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
 /// How many of a task's latest keyed events are remembered.

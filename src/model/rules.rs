@@ -114,7 +114,7 @@ pub(crate) fn decide(live: Option<&Folded>, event: &Event) -> Result<Decided, Re
             }
         }
         (EventKind::Observed, Some(_)) | (EventKind::Updated | EventKind::Removed, None) => {}
-        (kind, to) => unreachable!("no constructor makes {kind} with state {to:?}"),
+        _ => return Err(Illegal("its kind and the state that it states do not go together")),
     }
     if event.kind != EventKind::Removed {
         check_key_count(Some(record), event)?;

@@ -27,6 +27,8 @@ pub(crate) struct Position {
     pub epoch: u32,
     /// The time of the last event or fact, which none after it undercuts.
     pub at: u64,
+    /// Whether the last batch goes on in the next frame.
+    pub mid_batch: bool,
 }
 
 impl Position {
@@ -39,6 +41,7 @@ impl Position {
             chain: header.predecessor.map_or(0, |predecessor| predecessor.chain),
             epoch: header.epoch,
             at: header.base_at,
+            mid_batch: false,
         }
     }
 }
@@ -176,6 +179,9 @@ fn follows(frame: &FrameHeader, at: &Position, base: Seq) -> Result<(), &'static
     if frame.first != at.next {
         return Err("a frame does not begin with the next seq");
     }
+    if at.mid_batch && !frame.kind.has_events() {
+        return Err("a local fact stands within a batch");
+    }
     if frame.epoch < at.epoch {
         return Err("a frame is of an earlier epoch than the one before it");
     }
@@ -226,11 +232,12 @@ pub(crate) fn walk(
         };
         let mut behind = Tail::default();
         match look_behind(segment, out.end, limit, &mut behind)? {
-            Some(resume) => {
+            // A frame of a later version is no bad region: what it says must not be passed over.
+            Some(resume) if !matches!(bad, Stop::Unknown(_)) => {
                 out.gaps.push(out.end.offset..resume);
                 out.end.offset = resume;
             }
-            None => {
+            _ => {
                 out.stop = Some(bad);
                 out.tail.last_nonzero = behind.last_nonzero.or(out.tail.last_nonzero);
                 out.tail.headers += behind.headers;
@@ -253,13 +260,14 @@ impl WalkEnd {
             chain: chain(self.end.chain, &frame.raw),
             epoch: header.epoch,
             at: header.at,
+            mid_batch: header.kind == FrameKind::EventsMore,
         };
         self.tail.see(header);
         self.tail.last_nonzero = Some(self.end.offset - 1);
         if header.kind.has_events() {
             unproven.push((header.next(), self.end.offset));
         }
-        if header.kind == FrameKind::EventsMore {
+        if self.end.mid_batch {
             return;
         }
         self.whole = self.end;

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use crate::error::{Error, Result};
-use crate::model::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::model::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEQ_MAX};
 use crate::model::seq::Seq;
 use crate::storage::bytes::{crc32, get_array, get_u32, get_u64, put};
 use crate::storage::identity::{Features, Identity};
@@ -145,6 +145,9 @@ impl SegmentHeader {
         let number = get_u64(page, 72);
         let base = Seq(get_u64(page, 80));
         let capacity = get_u64(page, 96);
+        if base.0 > SEQ_MAX {
+            return wrong(80, "its header states an impossible base seq");
+        }
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&capacity) || !capacity.is_multiple_of(8) {
             return wrong(96, "its header states an impossible capacity");
         }
@@ -240,7 +243,7 @@ impl Segment {
     /// Opens a published segment and checks that it is what its name says and that it is whole.
     pub(crate) fn open(vfs: &dyn Vfs, path: PathBuf, number: u64, base: Seq, access: Access) -> Result<Segment> {
         let file = vfs.open(&path, access).map_err(Error::io("open", &path))?;
-        let header = read_header(&*file, &path)?;
+        let header = read_header(&*file, &path, access == Access::ReadWrite)?;
         if header.number != number || header.base != base {
             let what =
                 format!("its name does not match its header: number {}, base seq {}", header.number, header.base);
@@ -264,7 +267,7 @@ impl Segment {
 }
 
 /// Reads and checks the header of a published segment.
-pub(crate) fn read_header(file: &dyn VfsFile, path: &Path) -> Result<SegmentHeader> {
+fn read_header(file: &dyn VfsFile, path: &Path, writing: bool) -> Result<SegmentHeader> {
     let mut page = vec![0; HEADER_BYTES as usize];
     let read = read_full_at(file, &mut page, 0).map_err(Error::io("read", path))?;
     if read < page.len() {
@@ -276,7 +279,7 @@ pub(crate) fn read_header(file: &dyn VfsFile, path: &Path) -> Result<SegmentHead
         Error::damaged(path, at, None, what)
     });
     if get_array::<8>(&page, 0) == SEGMENT_MAGIC && crc32(&page, 12) == get_u32(&page, 8) {
-        Features::get(&page, 12).check(path, false)?;
+        Features::get(&page, 12).check(path, writing)?;
     }
     header
 }

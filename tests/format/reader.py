@@ -9,13 +9,16 @@ With 5 and 12 the entries below what is wrong are printed, and none above.
 """
 
 import json
-import os
+import math
 import re
 import struct
 import sys
+from pathlib import Path
 from zlib import crc32
 
-LEDGER_BYTES, HEADER_BYTES, SEAL_BYTES, FRAME_HEADER_BYTES, FRAME_ALIGN = 4096, 4096, 64, 32, 8
+from canon import canon, siphash13
+
+LEDGER_BYTES, HEADER_BYTES, SEAL_BYTES, FRAME_HEADER_BYTES, FRAME_ALIGN = 4096, 4096, 64, 32, 8  # as on the page
 SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX, SEGMENT_EVENTS_MAX, FRAME_TEXT_BYTES_MAX = 16384, 1 << 30, 262144, 32 << 20
 TIME_MS_MAX, OUTPUT_DEPTH_MAX, META_KEYS_MAX = (1 << 48) - 1, 64, 256
 # Field, least and most bytes; the last two are those of each metadata key and value.
@@ -191,6 +194,11 @@ def entries_of(body, seq, time, names):
     return entries
 
 
+def finite(number):
+    if not math.isfinite(float(number)):
+        raise ValueError(number)
+
+
 def check_limits(e):
     meta = e.get("metadata", {})
     for name, least, most in TEXTS:
@@ -200,7 +208,8 @@ def check_limits(e):
     output = e.get("output")
     if output is not None:
         try:
-            json.loads(output, parse_int=str, parse_float=str)
+            value = json.loads(output, parse_int=finite, parse_float=finite, parse_constant=finite)
+            json.dumps(value, ensure_ascii=False).encode()  # no lone surrogate
         except (ValueError, RecursionError):
             raise Broken("output is no JSON") from None
         depth, deepest = 0, 0
@@ -215,76 +224,7 @@ def check_limits(e):
         raise Broken("the cause is no earlier entry")
 
 
-# ---------------------------------------------------------------- canonical bytes and the digest of a request
-
-def canon(e, without=()):
-    out = [b"\x01"]
-
-    def put(tag, value):
-        if tag not in without:
-            out.append(struct.pack("<BI", tag, len(value)) + value)
-
-    def field(tag, name, size=0, clear=0):
-        value = e.get(name)
-        if name in e and value is None:
-            put(clear, b"")
-        elif name in e:
-            value = value[0] if isinstance(value, tuple) else value
-            put(tag, int(value).to_bytes(size, "little") if size else value.encode())
-
-    for tag, name, size in [(1, "seq", 8), (2, "task", 0), (3, "version", 8), (4, "at", 8), (5, "said", 8),
-                            (6, "kind", 1), (7, "inferred", 1), (8, "from", 1), (9, "to", 1), (10, "attempts", 4)]:
-        field(tag, name, size)
-    field(11, "output", 0, 12)
-    field(13, "error", 0, 14)
-    meta = sorted((key.encode(), value) for key, value in e.get("metadata", {}).items())
-    for key, value in meta:
-        if value is not None:
-            put(15, struct.pack("<I", len(key)) + key + value.encode())
-    for key, value in meta:
-        if value is None:
-            put(16, key)
-    for tag, name, clear in [(17, "created_at", 0), (18, "updated_at", 0), (19, "started_at", 20),
-                             (21, "finished_at", 22)]:
-        field(tag, name, 8, clear)
-    for tag, name, size in [(23, "actor", 0), (24, "reason", 0), (25, "cause", 8), (26, "key", 0)]:
-        field(tag, name, size)
-    return b"".join(out)
-
-
-def siphash13(key, data):
-    low = (1 << 64) - 1
-    k0, k1 = u(key, 0, 8), u(key, 8, 8)
-    v = [k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573]
-
-    def rotl(x, n):
-        return (x << n | x >> 64 - n) & low
-
-    def turn():
-        a, b, c, d = v
-        a, c = a + b & low, c + d & low
-        b, d = rotl(b, 13) ^ a, rotl(d, 16) ^ c
-        a, c = rotl(a, 32) + d & low, c + b & low
-        b, d = rotl(b, 17) ^ c, rotl(d, 21) ^ a
-        v[:] = a, b, rotl(c, 32), d
-
-    whole = len(data) // 8 * 8
-    for m in [u(data, at, 8) for at in range(0, whole, 8)] + [u(data, whole, 8) | (len(data) & 255) << 56]:
-        v[3] ^= m
-        turn()
-        v[0] ^= m
-    v[2] ^= 255
-    for _ in range(3):
-        turn()
-    return v[0] ^ v[1] ^ v[2] ^ v[3]
-
-
 # ---------------------------------------------------------------- files
-
-def read_file(*path):
-    with open(os.path.join(*path), "rb") as file:
-        return file.read()
-
 
 def check_format(data, name):
     if u(data, 12, 2) != 1:
@@ -295,15 +235,15 @@ def check_format(data, name):
 
 def read_live(path, ledger):
     """The newest valid slot of this copy: (epoch, count, durable, pid); zeros where there is none."""
-    data = read_file(path).ljust(576, b"\0") if os.path.exists(path) else bytes(576)
+    data = path.read_bytes().ljust(576, b"\0") if path.exists() else bytes(576)
     slots = [data[at:at + 64] for at in (0, 512)]
     good = [s for s in slots if u(s, 0, 4) == crc32(ledger["uuid"] + s[4:]) and u(s, 48, 8) == ledger["inode"]]
     return max([(u(s, 4, 4), u(s, 56, 8), u(s, 8, 8), u(s, 32, 4)) for s in good], default=(0, 0, 0, 0))
 
 
 class Segment:
-    def __init__(self, directory, name, number, ledger, before):
-        self.name, base, d = name, int(name[11:31]), read_file(directory, name)
+    def __init__(self, log, name, number, ledger, before):
+        self.name, base, d = name, int(name[11:31]), (log / name).read_bytes()
         self.data, self.base = d, base
 
         def need(true, what, at):
@@ -402,16 +342,15 @@ class Segment:
 
 def read_log(directory, entries):
     """Adds all entries, and says what was found; or Damaged or Unknown."""
-    d = read_file(directory, "LEDGER")
+    d = (directory / "LEDGER").read_bytes()
     if len(d) < LEDGER_BYTES or d[:8] != b"TLEDGER1" or u(d, 8, 4) != crc32(d[12:LEDGER_BYTES]):
         raise Damaged("it cannot be read", "LEDGER", 0, 1)
     check_format(d, "LEDGER")
-    inode = os.stat(os.path.join(directory, "LEDGER")).st_ino
+    inode = (directory / "LEDGER").stat().st_ino
     ledger = {"identity": d[32:72], "uuid": d[32:48], "key": d[48:64], "inode": inode}
-    live = read_live(os.path.join(directory, "live"), ledger)
-    log, segments = os.path.join(directory, "log"), []
-    names = [n for n in os.listdir(log) if re.fullmatch(r"[0-9]{10}-[0-9]{20}\.log", n)] if os.path.isdir(log) else []
-    for n, name in enumerate(sorted(names), 1):
+    live, segments, log = read_live(directory / "live", ledger), [], directory / "log"
+    names = [path.name for path in log.glob("*")]
+    for n, name in enumerate(sorted(name for name in names if re.fullmatch(r"[0-9]{10}-[0-9]{20}\.log", name)), 1):
         segments.append(Segment(log, name, n, ledger, segments[-1] if segments else None))
     if not segments:
         raise Damaged("every segment is missing", "log", 0, 1)
@@ -437,10 +376,10 @@ def read_log(directory, entries):
 
 
 class History:
-    """What entries say of those before them: times, versions, backs, key backs and digests."""
+    """What entries say of those before them: times, versions, backs, states, key backs and digests."""
 
     def __init__(self, key):
-        self.key, self.time, self.last, self.last_keyed = key, 0, {}, {}
+        self.key, self.time, self.last, self.last_keyed, self.state = key, 0, {}, {}, {}
 
     def add(self, e, name):
         task, seq = e.get("task"), e["seq"]
@@ -455,6 +394,11 @@ class History:
             return
         need((e["back"], e["version"] - 1) == self.last.get(task, (0, 0)), "version or back")
         self.last[task] = seq, e["version"]
+        before, after, kind = e.get("from"), e.get("to"), e["event"]
+        need(before == self.state.get(task), "state")
+        need((before is None) == (kind == "created") or kind == "observed", "kind")
+        need((after is None) == (kind in ("updated", "removed")) and (kind != "created" or after[0] == 0), "next state")
+        self.state[task] = before if kind == "updated" else after
         if "key" in e:
             need(e["key_back"] == self.last_keyed.get(task, 0), "key back")
             self.last_keyed[task] = seq
@@ -482,12 +426,13 @@ def main(args):
     if len(args) != 1 + as_canon:
         print(__doc__.strip(), file=sys.stderr)
         return 2
-    if not os.path.exists(os.path.join(args[-1], "LEDGER")):
+    directory = Path(args[-1])
+    if not (directory / "LEDGER").exists():
         print("no ledger", file=sys.stderr)
         return 10
     entries = []
     try:
-        summary, code = read_log(args[-1], entries), 0
+        summary, code = read_log(directory, entries), 0
     except Damaged as err:
         what, file, byte, seq = err.args
         summary, code = f"damaged: file={file} byte={byte} seq={seq}: {what}", 5

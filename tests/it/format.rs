@@ -5,7 +5,7 @@ mod bytes;
 mod codec;
 mod golden;
 mod hostile;
-mod known;
+mod mended;
 mod mutated;
 mod offsets;
 mod second;

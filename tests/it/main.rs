@@ -7,8 +7,10 @@
     reason = "a test that meets what it does not expect is to stop there; clippy's own exceptions for tests do not reach helpers"
 )]
 
+mod bits;
 mod busy;
 mod cli;
+mod crash;
 mod format;
 mod house;
 mod json;

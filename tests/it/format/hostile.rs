@@ -48,6 +48,9 @@ pub fn created(count: usize) -> Body {
 /// A change of one thing, and a piece of what must be said about it.
 type Change = (fn(&mut Body), &'static str);
 
+/// The same for the rare columns, with the flags and the bits of the head that ask for them.
+type RareChange = (fn(&mut Rare), u16, u8, &'static str);
+
 #[test]
 fn a_body_of_two_made_by_hand_is_read() {
     let entries = read_files(&with_body(encode(&created(2)), 2)).expect("it is legal");
@@ -96,7 +99,7 @@ fn a_body_whose_columns_do_not_fit_each_other_is_damage() {
             assert!(is_damaged(&result, message), "change {n}: {result:?}");
         }
     }
-    let rares: &[(fn(&mut Rare), u16, u8, &str)] = &[
+    let rares: &[RareChange] = &[
         (|rare| rare.causes.push(1), 0, 0, "longer"),
         (|rare| rare.causes.push(0), 512, 0, "before the first seq"),
         (|rare| rare.causes.push(1), 512, 0, "before the first seq"),
@@ -176,7 +179,7 @@ fn an_event_of_a_later_version_is_a_later_format() {
 }
 
 /// The golden first segment alone, with one more frame behind its frames.
-fn with_last(kind: u8, body: &[u8], events: u16) -> Files {
+pub fn with_last(kind: u8, body: &[u8], events: u16) -> Files {
     let files = committed();
     let mut all = frames(&files[&segment_name(&files, 1)]);
     let last = all.last().expect("there are frames").clone();

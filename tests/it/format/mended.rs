@@ -1,5 +1,4 @@
-//! Known faults of the code, each in its smallest form. They are not run until they are mended:
-//! `cargo test --test it format::known -- --ignored`.
+//! Bytes with good checksums that once made the code panic, or pass over what it must not; each in its smallest form.
 
 use std::path::Path;
 
@@ -12,7 +11,6 @@ use super::golden::committed;
 use super::hostile::{created, is_format, start, with_body};
 
 #[test]
-#[ignore = "verify panics (unreachable) where an updated event states a state"]
 fn verify_reports_an_event_that_no_constructor_makes() {
     let mut body = created(2);
     (body.heads[1], body.moves[1]) = (0x20 | 3, 0x00);
@@ -23,7 +21,6 @@ fn verify_reports_an_event_that_no_constructor_makes() {
 }
 
 #[test]
-#[ignore = "a writer does not mind unknown read-only compatible features of a segment"]
 fn a_read_only_feature_of_a_segment_refuses_writers() {
     let mut files = committed();
     let name = segment_name(&files, 5);
@@ -33,7 +30,6 @@ fn a_read_only_feature_of_a_segment_refuses_writers() {
 }
 
 #[test]
-#[ignore = "a local fact behind an unfinished batch makes it count as finished"]
 fn a_local_fact_does_not_finish_a_batch() {
     let files = committed();
     let (open, first) = start(&files);
@@ -46,7 +42,6 @@ fn a_local_fact_does_not_finish_a_batch() {
 }
 
 #[test]
-#[ignore = "a frame of an unknown kind that is no local fact is passed over where another frame follows"]
 fn a_frame_of_a_later_version_is_refused_where_another_follows() {
     let files = committed();
     let (open, first) = start(&files);
@@ -55,7 +50,6 @@ fn a_frame_of_a_later_version_is_refused_where_another_follows() {
 }
 
 #[test]
-#[ignore = "opening for writing panics where the epoch is the highest"]
 fn the_highest_epoch_is_no_panic() {
     let files = committed();
     let (open, first) = start(&files);
@@ -65,7 +59,6 @@ fn the_highest_epoch_is_no_panic() {
 }
 
 #[test]
-#[ignore = "verify panics (overflow) where a header states the highest base seq"]
 fn the_highest_seq_is_no_panic() {
     let mut files = committed();
     files.retain(|name, _| !name.starts_with("log/") || name.starts_with("log/0000000001"));
@@ -85,7 +78,6 @@ fn the_highest_seq_is_no_panic() {
 }
 
 #[test]
-#[ignore = "opening for writing panics (overflow) where live has the highest count"]
 fn the_highest_count_of_live_is_no_panic() {
     let files = committed();
     let vfs = in_memory(&files);

@@ -1,0 +1,69 @@
+//! Crashes: at every operation of every script, every state that a power cut or a kill may leave is opened and judged.
+//!
+//! `TASKLEDGER_CRASH_SCALE=10 cargo test --test it crash -- --nocapture` looks at about ten times as many states and
+//! prints the table; `TASKLEDGER_CRASH_TRACE=roll,vouch` runs only traces with such names. A failure names the trace,
+//! the operation and what the power cut left.
+
+mod company;
+mod faults;
+pub mod journal;
+pub mod oracle;
+pub mod script;
+pub mod search;
+mod traces;
+
+use std::panic::catch_unwind;
+
+use taskledger::vfs::fault::Limits;
+
+use oracle::message_of;
+use script::Script;
+use search::{Effort, Search, Tally, table};
+use traces::Meant;
+
+/// How many times as much as usual is looked at.
+fn scale() -> u64 {
+    std::env::var("TASKLEDGER_CRASH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
+}
+
+fn effort(scale: u64) -> Effort {
+    let exhaustive = 9 + scale.ilog2().min(7);
+    let limits = Limits { exhaustive, pairs: 24, samples: 200 * scale as usize, tear: true, seed: 0 };
+    let fewer = |usual: u64| (usual / scale).max(1);
+    Effort { limits, one_in: fewer(2), nested_one_in: fewer(6), nest_one_in: fewer(256), third_one_in: fewer(256) }
+}
+
+#[test]
+fn every_state_after_a_crash_is_recovered() {
+    let only = std::env::var("TASKLEDGER_CRASH_TRACE").ok();
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only.split(',').any(|part| name.contains(part)));
+    let traces: Vec<_> = traces::all().into_iter().filter(|(name, ..)| wanted(name)).collect();
+    let effort = effort(scale());
+    let mut tallies: Vec<(String, Tally)> = Vec::new();
+    for (name, _, run) in &traces {
+        let played = catch_unwind(|| {
+            let mut script = Script::new();
+            run(&mut script);
+            script.drop_ledger();
+            script
+        });
+        let tally = match played {
+            Ok(script) => {
+                // Creation is the same in all of them, and looked at in its own traces.
+                let from = if name.starts_with("creation") { 0 } else { script.journal.created_at() };
+                Search::run(name, effort, &script.vfs, &script.journal, from)
+            }
+            Err(panic) => Tally::failed(format!("trace {name:?}: the script itself: {}", message_of(&*panic))),
+        };
+        tallies.push(((*name).to_owned(), tally));
+    }
+    println!("{}", table(&tallies));
+    let failures: Vec<&str> = tallies.iter().flat_map(|(_, tally)| tally.failures.iter().map(String::as_str)).collect();
+    assert!(failures.is_empty(), "{} states were not recovered:\n\n{}", failures.len(), failures.join("\n\n"));
+    for ((name, meant, _), (_, tally)) in traces.iter().zip(&tallies) {
+        if *meant == Meant::Both {
+            assert!(tally.discarded > 0, "trace {name:?} never discards anything");
+            assert!(tally.extra > 0, "trace {name:?} never keeps anything that was not acknowledged");
+        }
+    }
+}

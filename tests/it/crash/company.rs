@@ -1,0 +1,137 @@
+//! Several threads that append at once. Every sync of a segment takes a while, so that others join the next flight.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use taskledger::vfs::fault::MemVfs;
+use taskledger::vfs::ops::{Access, DirEntry, Lock, Process, Vfs, VfsFile};
+
+use super::journal::{Fact, Journal};
+use super::script::{DIR, batch_of, options};
+
+/// How long a sync takes.
+const PAUSE: Duration = Duration::from_millis(3);
+
+#[derive(Debug, Clone)]
+struct SlowVfs(MemVfs);
+
+#[derive(Debug)]
+struct SlowFile(Arc<dyn VfsFile>);
+
+impl Vfs for SlowVfs {
+    fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.0.create_dir(path, mode)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.0.list(dir)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn VfsFile>> {
+        Ok(Arc::new(SlowFile(self.0.open(path, access)?)))
+    }
+
+    fn create(&self, path: &Path, mode: u32) -> io::Result<Arc<dyn VfsFile>> {
+        Ok(Arc::new(SlowFile(self.0.create(path, mode)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.sync_dir(dir)
+    }
+
+    fn try_lock(&self, path: &Path, mode: u32) -> io::Result<Option<Box<dyn Lock>>> {
+        self.0.try_lock(path, mode)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.0.now_ms()
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        self.0.boot_id()
+    }
+
+    fn process(&self) -> Process {
+        self.0.process()
+    }
+
+    fn is_alive(&self, process: Process) -> bool {
+        self.0.is_alive(process)
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        self.0.random(bytes)
+    }
+}
+
+impl VfsFile for SlowFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        std::thread::sleep(PAUSE);
+        self.0.sync_data()
+    }
+
+    fn inode(&self) -> io::Result<u64> {
+        self.0.inode()
+    }
+}
+
+struct Done {
+    last: u64,
+    facts: Vec<Fact>,
+    submitted_at: usize,
+    acked_at: usize,
+}
+
+/// Each thread appends its batches one after the other; then the ledger is closed. The batches of different threads
+/// must name different tasks. Which flight a batch takes differs from run to run; the journal is right for each.
+pub fn together(vfs: &MemVfs, journal: &mut Journal, threads: Vec<Vec<Vec<Fact>>>) {
+    let ledger = options(vfs).vfs(Arc::new(SlowVfs(vfs.clone()))).open(DIR).expect("it opens");
+    journal.opened(ledger.report().last.0 as usize, vfs.trace_len());
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for batches in threads {
+            let (ledger, done) = (&ledger, &done);
+            scope.spawn(move || {
+                for facts in batches {
+                    let submitted_at = vfs.trace_len();
+                    let receipt = ledger.commit(batch_of(&facts)).expect("nothing fails here");
+                    let acked_at = vfs.trace_len();
+                    let last = receipt.seq().0;
+                    done.lock().expect("no thread panics").push(Done { last, facts, submitted_at, acked_at });
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("no thread panics");
+    done.sort_by_key(|done| done.last);
+    let now = vfs.now_ms();
+    for n in 0..done.len() {
+        // What has an earlier seq was placed before what has a later one.
+        let submitted_at = done[n..].iter().map(|done| done.submitted_at).min().expect("one at least");
+        let ticket = journal.submit(&done[n].facts, now, submitted_at);
+        journal.acknowledge(ticket, done[n].acked_at);
+    }
+    ledger.close().expect("it closes");
+}

@@ -1,0 +1,294 @@
+//! What a client outside of the ledger knows: what it submitted, when each call returned, and what that demands of
+//! every later state. Nothing here asks the product.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use serde_json::{Value, json};
+use taskledger::{Entry, Event, TaskState};
+
+/// What a script says about a task.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    pub task: String,
+    pub kind: Kind,
+    pub note: Option<String>,
+    pub output: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Create,
+    Move(TaskState),
+    Update,
+}
+
+pub fn create(task: &str) -> Fact {
+    Fact { task: task.to_owned(), kind: Kind::Create, note: None, output: None }
+}
+
+pub fn go(task: &str, to: TaskState) -> Fact {
+    Fact { kind: Kind::Move(to), ..create(task) }
+}
+
+pub fn note(task: &str, text: &str) -> Fact {
+    Fact { kind: Kind::Update, note: Some(text.to_owned()), ..create(task) }
+}
+
+/// An update with an output of about so many bytes, none of which repeats much.
+pub fn large(task: &str, bytes: usize) -> Fact {
+    let mut state = bytes as u64 ^ 0x9e37_79b9_7f4a_7c15;
+    let text: String = (0..bytes)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'a' + ((state >> 40) % 26) as u8)
+        })
+        .collect();
+    Fact { kind: Kind::Update, output: Some(text), ..create(task) }
+}
+
+impl Fact {
+    pub fn event(&self) -> Event {
+        let mut event = match self.kind {
+            Kind::Create => Event::created(),
+            Kind::Move(to) => Event::to(to),
+            Kind::Update => Event::updated(),
+        };
+        if let Some(note) = &self.note {
+            event = event.meta("note", note);
+        }
+        if let Some(output) = &self.output {
+            event = event.output(output.as_str());
+        }
+        event
+    }
+}
+
+/// A task as the client believes it to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Belief {
+    pub version: u64,
+    pub state: TaskState,
+    pub attempts: u32,
+    pub updated_at: u64,
+    pub note: Option<String>,
+}
+
+/// One entry as it must read.
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub task: String,
+    pub after: Belief,
+    pub last_of_batch: bool,
+    json: Value,
+    /// An entry that was compared with `json` and found equal; comparing with it is faster.
+    known: Arc<OnceLock<Entry>>,
+}
+
+impl Item {
+    fn of(fact: &Fact, seq: u64, at: u64, before: Option<&Belief>, last_of_batch: bool) -> Item {
+        let running = fact.kind == Kind::Move(TaskState::Running);
+        let attempts = before.map_or(0, |before| before.attempts) + u32::from(running);
+        let state = match fact.kind {
+            Kind::Create => TaskState::Pending,
+            Kind::Move(to) => to,
+            Kind::Update => before.expect("an update is of a task that is there").state,
+        };
+        let after = Belief {
+            version: before.map_or(0, |before| before.version) + 1,
+            state,
+            attempts,
+            updated_at: at,
+            note: fact.note.clone().or_else(|| before.and_then(|before| before.note.clone())),
+        };
+        let mut json = json!({
+            "type": "taskledger.entry/1", "seq": seq, "task": fact.task, "version": after.version, "at": at,
+            "event": match fact.kind { Kind::Create => "created", Kind::Move(_) => "transitioned", Kind::Update => "updated" },
+        });
+        let mut set = |name: &str, value: Value| json[name] = value;
+        if let Some(before) = before {
+            set("from", json!(before.state));
+        }
+        if fact.kind != Kind::Update {
+            set("to", json!(state));
+        }
+        if running {
+            set("attempts", json!(attempts));
+        }
+        if let Some(note) = &fact.note {
+            set("metadata", json!({ "note": note }));
+        }
+        if let Some(output) = &fact.output {
+            set("output", json!(output));
+        }
+        Item { task: fact.task.clone(), after, last_of_batch, json, known: Arc::default() }
+    }
+
+    pub fn check(&self, entry: &Entry) -> Result<(), String> {
+        if self.known.get().is_some_and(|known| known == entry) {
+            return Ok(());
+        }
+        let found = serde_json::to_value(entry).map_err(|error| error.to_string())?;
+        if found != self.json {
+            return Err(format!("an entry reads {found:.300}, and was submitted as {:.300}", self.json));
+        }
+        let _ = self.known.set(entry.clone());
+        Ok(())
+    }
+}
+
+/// The independent fold: the last belief about each task.
+pub fn fold(items: &[Item]) -> HashMap<&str, &Belief> {
+    items.iter().map(|item| (item.task.as_str(), &item.after)).collect()
+}
+
+#[derive(Debug, Clone)]
+struct Submitted {
+    items: Vec<Item>,
+    submitted_at: usize,
+    acked_at: Option<usize>,
+    withdrawn: bool,
+}
+
+/// One opening and what was submitted through it.
+#[derive(Debug, Clone, Default)]
+struct Phase {
+    /// How long the trace was when opening returned.
+    start: usize,
+    /// What opening showed: from then on it must not go away.
+    base: Vec<Item>,
+    born: bool,
+    batches: Vec<Submitted>,
+    /// A sync has said `Ok` and was lost: nothing is demanded of this opening.
+    lied: bool,
+    /// The same, in this opening or an earlier one: a refusal is in order from then on.
+    may_refuse: bool,
+}
+
+/// The client's journal.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    phases: Vec<Phase>,
+}
+
+/// What a state must be.
+#[derive(Debug, Clone)]
+pub struct Want {
+    /// Everything that may be there, in order.
+    pub items: Vec<Item>,
+    /// How many of these must be there.
+    pub acked: usize,
+    /// Whether there must be a ledger at all.
+    pub born: bool,
+    pub may_refuse: bool,
+}
+
+impl Want {
+    pub fn key(&self) -> (usize, usize, bool) {
+        (self.acked, self.items.len(), self.born)
+    }
+
+    /// What a ledger that showed the first `n` of these must be from then on.
+    pub fn shown(&self, n: usize) -> Want {
+        Want { items: self.items[..n].to_vec(), acked: n, born: true, may_refuse: self.may_refuse }
+    }
+
+    /// Adds the entries of a batch, which may be there.
+    pub fn submit(&mut self, facts: &[Fact], at: u64) {
+        let items = build(&self.items, facts, at);
+        self.items.extend(items);
+    }
+}
+
+/// A handle on a batch of the last phase.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket(usize);
+
+fn build(before: &[Item], facts: &[Fact], at: u64) -> Vec<Item> {
+    let mut beliefs: BTreeMap<String, Belief> =
+        fold(before).into_iter().map(|(task, belief)| (task.to_owned(), belief.clone())).collect();
+    let mut items = Vec::new();
+    for (n, fact) in facts.iter().enumerate() {
+        let seq = (before.len() + n + 1) as u64;
+        let item = Item::of(fact, seq, at, beliefs.get(&fact.task), n + 1 == facts.len());
+        beliefs.insert(item.task.clone(), item.after.clone());
+        items.push(item);
+    }
+    items
+}
+
+impl Journal {
+    pub fn new() -> Journal {
+        Journal { phases: vec![Phase::default()] }
+    }
+
+    fn last(&mut self) -> &mut Phase {
+        self.phases.last_mut().expect("there is a first phase")
+    }
+
+    /// All that may be there now, in order.
+    pub fn items(&self) -> Vec<Item> {
+        self.want(usize::MAX).items
+    }
+
+    pub fn submit(&mut self, facts: &[Fact], at: u64, trace_len: usize) -> Ticket {
+        let items = build(&self.items(), facts, at);
+        let phase = self.last();
+        phase.batches.push(Submitted { items, submitted_at: trace_len, acked_at: None, withdrawn: false });
+        Ticket(phase.batches.len() - 1)
+    }
+
+    pub fn acknowledge(&mut self, ticket: Ticket, trace_len: usize) {
+        self.last().batches[ticket.0].acked_at = Some(trace_len);
+    }
+
+    /// The append said that nothing was changed.
+    pub fn withdraw(&mut self, ticket: Ticket) {
+        self.last().batches[ticket.0].withdrawn = true;
+    }
+
+    /// Opening returned, and showed the first `n` of what may be there.
+    pub fn opened(&mut self, n: usize, trace_len: usize) {
+        let (base, may_refuse) = (self.items()[..n].to_vec(), self.last().may_refuse);
+        self.phases.push(Phase { start: trace_len, base, born: true, batches: Vec::new(), lied: false, may_refuse });
+    }
+
+    /// A sync is going to say `Ok` though it is lost: less is demanded, until the ledger is opened anew.
+    pub fn lied(&mut self) {
+        self.last().lied = true;
+        self.last().may_refuse = true;
+    }
+
+    /// How long the trace was when the first opening returned: what came before is creation.
+    pub fn created_at(&self) -> usize {
+        self.phases.iter().find(|phase| phase.born).map_or(0, |phase| phase.start)
+    }
+
+    /// The world begins anew with an empty trace.
+    pub fn rebase(&mut self) {
+        let mut phase = self.phases.pop().expect("there is a first phase");
+        phase.start = 0;
+        for batch in &mut phase.batches {
+            batch.submitted_at = 0;
+            batch.acked_at = batch.acked_at.map(|_| 0);
+        }
+        self.phases = vec![phase];
+    }
+
+    /// What a state must be where the crash came after the first `at` operations.
+    pub fn want(&self, at: usize) -> Want {
+        let phase = self.phases.iter().rev().find(|phase| phase.start <= at).expect("the first phase starts at 0");
+        let mut want =
+            Want { items: phase.base.clone(), acked: phase.base.len(), born: phase.born, may_refuse: phase.may_refuse };
+        for batch in phase.batches.iter().filter(|batch| !batch.withdrawn && batch.submitted_at <= at) {
+            want.items.extend(batch.items.iter().cloned());
+            if batch.acked_at.is_some_and(|acked_at| acked_at <= at) {
+                want.acked = want.items.len();
+            }
+        }
+        if phase.lied {
+            want.acked = 0;
+        }
+        want
+    }
+}

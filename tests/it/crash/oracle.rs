@@ -1,0 +1,302 @@
+//! The one judgement of a state after a crash, the same for every test here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use taskledger::vfs::fault::MemVfs;
+use taskledger::vfs::ops::{Process, Vfs as _};
+use taskledger::{Entry, Error, Ledger, Level, Seq, TaskState, Verdict, View};
+
+use super::journal::{Item, Want, create, fold};
+use super::script::{DIR, batch_of, dir, options};
+
+/// What opening made of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// There was nothing yet, and the ledger was created anew.
+    Anew,
+    /// Closed in order, nothing left out.
+    Clean,
+    /// Only zeros behind the end: the segment is continued.
+    Zeros,
+    /// Something is left out: a successor is started.
+    Torn,
+    /// Refused, which is in order only after a sync that lied.
+    Refused,
+}
+
+pub const CLASSES: [Class; 5] = [Class::Anew, Class::Clean, Class::Zeros, Class::Torn, Class::Refused];
+
+/// A state that passed.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged {
+    pub class: Class,
+    /// Whether something that was submitted is gone, or something unacknowledged is there.
+    pub discarded: bool,
+    pub extra: bool,
+}
+
+/// Opens the state in every way and compares. `Err` says what is wrong with it.
+pub fn judge(image: &MemVfs, want: &Want) -> Result<Judged, String> {
+    match catch_unwind(AssertUnwindSafe(|| judged(image, want))) {
+        Ok(result) => result,
+        Err(panic) => Err(format!("a panic: {}", message_of(&*panic))),
+    }
+}
+
+/// What a caught panic said.
+pub fn message_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
+    let read = reads(image, want)?;
+    let before = log_files(image);
+    let ledger = match options(image).open(DIR) {
+        Ok(ledger) => ledger,
+        Err(Error::Damaged { .. }) if want.may_refuse && read.is_none() => {
+            return Ok(Judged { class: Class::Refused, discarded: true, extra: false });
+        }
+        Err(error) => return Err(format!("opening refuses: {}", told(&error))),
+    };
+    let report = ledger.report().clone();
+    if report.created && want.born {
+        return Err("the ledger is gone and was created anew".to_owned());
+    }
+    let kept = entries_match(ledger.entries(Seq::FIRST), want)?;
+    if read.is_some_and(|read| read != kept && !report.created) {
+        return Err(format!("a reader saw {read:?} entries, and the writer has {kept}"));
+    }
+    if report.last != Seq(kept as u64) || ledger.head() != report.last || report.vouched > report.last {
+        return Err(format!("the report says {report:?}, and there are {kept} entries"));
+    }
+    fold_matches(&Answers::Ledger(&ledger), &want.items[..kept])?;
+    if !report.created {
+        nothing_destroyed(image, &before)?;
+    }
+    // What was shown must not go away again, even if the power fails right now.
+    let shown = want.shown(kept);
+    let now = image.pending(image.trace_len());
+    let bare = now.image(&now.none_kept()).ok_or("keeping nothing is always possible")?;
+    let read = reads(&bare, &shown).map_err(|what| format!("after a power cut right after opening: {what}"))?;
+    if read.is_some() || !want.may_refuse {
+        same(read, kept)?;
+    }
+    drop(ledger);
+
+    let ledger = options(image).open(DIR).map_err(|error| format!("the second opening: {}", told(&error)))?;
+    let again =
+        entries_match(ledger.entries(Seq::FIRST), &shown).map_err(|what| format!("at the second opening: {what}"))?;
+    same(Some(again), kept)?;
+    fold_matches(&Answers::Ledger(&ledger), &want.items[..kept])?;
+    let mut want_more = shown;
+    for task in ["after-1", "after-2", "after-3"] {
+        image.advance_ms(1);
+        let fact = [create(task)];
+        want_more.submit(&fact, image.now_ms());
+        ledger.commit(batch_of(&fact)).map_err(|error| format!("appending after it: {}", told(&error)))?;
+    }
+    want_more.acked = want_more.items.len();
+    let now = image.pending(image.trace_len());
+    let bare = now.image(&now.none_kept()).ok_or("keeping nothing is always possible")?;
+    reads(&bare, &want_more).map_err(|what| format!("after three more and a power cut: {what}"))?;
+    newest_is_missed(&bare)?;
+    drop(ledger);
+    let ledger = options(image).open(DIR).map_err(|error| format!("the third opening: {}", told(&error)))?;
+    same(Some(entries_match(ledger.entries(Seq::FIRST), &want_more)?), kept + 3)?;
+    drop(ledger);
+    not_damaged(image).map_err(|what| format!("after three more: {what}"))?;
+    if !report.created {
+        // What was left out is still there, also now that others have gone on behind it.
+        nothing_destroyed(image, &before).map_err(|what| format!("after three more: {what}"))?;
+    }
+
+    Ok(Judged {
+        class: match report {
+            _ if report.created => Class::Anew,
+            _ if report.left_out.is_some() => Class::Torn,
+            _ if report.clean => Class::Clean,
+            _ => Class::Zeros,
+        },
+        discarded: kept < want.items.len(),
+        extra: kept > want.acked,
+    })
+}
+
+fn same(found: Option<usize>, kept: usize) -> Result<(), String> {
+    if found == Some(kept) { Ok(()) } else { Err(format!("{found:?} entries are there, and {kept} were shown before")) }
+}
+
+/// Opens for reading and verifies, without changing anything; how many entries there are, `None` without a ledger.
+fn reads(image: &MemVfs, want: &Want) -> Result<Option<usize>, String> {
+    let (print, ops) = (image.fingerprint(), image.trace_len());
+    let kept = match options(image).open_read_only(DIR) {
+        Ok(reader) => {
+            let kept =
+                entries_match(reader.view().entries(Seq::FIRST), want).map_err(|what| format!("read-only: {what}"))?;
+            fold_matches(&Answers::View(reader.view()), &want.items[..kept])?;
+            Some(kept)
+        }
+        Err(Error::NoLedger { .. }) if !want.born => None,
+        Err(Error::Damaged { .. }) if want.may_refuse => return Ok(None),
+        Err(error) => return Err(format!("opening read-only refuses: {}", told(&error))),
+    };
+    match not_damaged(image) {
+        Err(what) => return Err(format!("verify before recovery: {what}")),
+        Ok(there) if there != kept.is_some() => {
+            return Err("verify and a reader differ on whether it is there".to_owned());
+        }
+        Ok(_) => {}
+    }
+    if image.fingerprint() != print || image.trace_len() != ops {
+        return Err("reading has changed something".to_owned());
+    }
+    Ok(kept)
+}
+
+/// A reader beside the writer, which lives: it sees all that was acknowledged, and nothing that is not durable.
+pub fn judge_beside(image: &MemVfs, writer: Process, want: &Want) -> Result<(), String> {
+    let now = image.pending(image.trace_len());
+    let bare = now.image(&now.none_kept()).ok_or("keeping nothing is always possible")?;
+    let alive = image.with_process(writer);
+    let reader = match options(&alive).open_read_only(DIR) {
+        Ok(reader) if reader.report().writer.is_some() => reader,
+        // It is not the writer of this moment, or not yet.
+        Ok(_) => return Ok(()),
+        Err(Error::NoLedger { .. }) if !want.born => return Ok(()),
+        Err(error) => return Err(format!("a reader beside the writer is refused: {}", told(&error))),
+    };
+    let shown =
+        entries_match(reader.view().entries(Seq::FIRST), want).map_err(|what| format!("beside the writer: {what}"))?;
+    fold_matches(&Answers::View(reader.view()), &want.items[..shown])?;
+    not_damaged(&alive).map_err(|what| format!("verify beside the writer: {what}"))?;
+    let durable = match options(&bare).open_read_only(DIR) {
+        Ok(reader) => reader.report().last.0 as usize,
+        Err(error) => return Err(format!("after a power cut: {}", told(&error))),
+    };
+    if shown > durable {
+        return Err(format!("a reader was shown {shown} entries, of which a power cut leaves {durable}"));
+    }
+    Ok(())
+}
+
+/// Whether there is a ledger, and that `verify` finds no damage.
+fn not_damaged(image: &MemVfs) -> Result<bool, String> {
+    match options(image).verify(dir(), Level::Content, &mut |_, _| ()) {
+        Ok(report) if report.verdict() == Verdict::Damaged => Err(format!("damage is found: {:?}", report.findings)),
+        Ok(_) => Ok(true),
+        Err(Error::NoLedger { .. }) => Ok(false),
+        Err(error) => Err(told(&error)),
+    }
+}
+
+/// A dense prefix in order, of whole batches, with all that was acknowledged; how many entries.
+pub fn entries_match(entries: impl Iterator<Item = Result<Entry, Error>>, want: &Want) -> Result<usize, String> {
+    let mut kept = 0;
+    for entry in entries {
+        let entry = entry.map_err(|error| told(&error))?;
+        let Some(item) = want.items.get(kept) else {
+            return Err(format!("entry {entry:?} was never submitted, or not in this place"));
+        };
+        item.check(&entry)?;
+        kept += 1;
+    }
+    if kept < want.acked {
+        return Err(format!("ACKNOWLEDGED ENTRIES ARE LOST: {kept} are there, {} were acknowledged", want.acked));
+    }
+    if kept > 0 && !want.items[kept - 1].last_of_batch {
+        return Err(format!("half a batch: it ends after seq {kept}"));
+    }
+    Ok(kept)
+}
+
+pub enum Answers<'a> {
+    Ledger(&'a Ledger),
+    View(&'a View),
+}
+
+/// Records and counts equal the independent fold.
+pub fn fold_matches(answers: &Answers<'_>, items: &[Item]) -> Result<(), String> {
+    let fold = fold(items);
+    let mut counts = std::collections::HashMap::<TaskState, u64>::new();
+    for (task, belief) in &fold {
+        *counts.entry(belief.state).or_default() += 1;
+        let found = match answers {
+            Answers::Ledger(ledger) => ledger.get(task),
+            Answers::View(view) => view.get(task),
+        };
+        let Some(found) = found.map_err(|error| told(&error))? else {
+            return Err(format!("there is no record of {task}"));
+        };
+        let record = &found.record;
+        let same = found.version == belief.version
+            && record.state == belief.state
+            && record.attempts == belief.attempts
+            && record.updated_at == belief.updated_at
+            && record.metadata.get("note") == belief.note.as_ref();
+        if !same {
+            return Err(format!("the record of {task} is {found:.300?}, and should be as {belief:?}"));
+        }
+    }
+    let found = match answers {
+        Answers::Ledger(ledger) => ledger.counts(),
+        Answers::View(view) => view.counts(),
+    };
+    for state in [TaskState::Pending, TaskState::Ready, TaskState::Running, TaskState::Completed] {
+        let expected = counts.get(&state).copied().unwrap_or_default();
+        if found.of(state) != expected {
+            return Err(format!("{} tasks count as {state}, and {expected} are", found.of(state)));
+        }
+    }
+    Ok(())
+}
+
+type Files = Vec<(std::path::PathBuf, Vec<u8>)>;
+
+/// The published files that hold the truth.
+fn log_files(image: &MemVfs) -> Files {
+    let files = image.files().into_iter();
+    let files = files.filter(|path| path.extension().is_some_and(|ext| ext == "log") || path.ends_with("LEDGER"));
+    files.map(|path| (path.clone(), image.read_file(&path).expect("a listed file"))).collect()
+}
+
+/// No byte that was not zero has changed, but for seal slots; no file is gone or shorter.
+fn nothing_destroyed(image: &MemVfs, before: &Files) -> Result<(), String> {
+    for (path, old) in before {
+        let new = image.read_file(path).map_err(|error| format!("{} is gone: {error}", path.display()))?;
+        if new.len() != old.len() {
+            return Err(format!("{} has {} bytes, and had {}", path.display(), new.len(), old.len()));
+        }
+        let kept = old.len().saturating_sub(64);
+        if new[..kept] != old[..kept]
+            && let Some(at) = (0..kept).find(|&at| old[at] != 0 && old[at] != new[at])
+        {
+            return Err(format!("byte {at} of {}, which was not zero, was overwritten", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Where the newest of several segments goes missing, and `live` with it, that is noticed.
+fn newest_is_missed(image: &MemVfs) -> Result<(), String> {
+    let files = image.files().into_iter();
+    let segments: Vec<_> = files.filter(|path| path.extension().is_some_and(|ext| ext == "log")).collect();
+    let [.., _, newest] = segments.as_slice() else { return Ok(()) };
+    image.remove_file(newest).expect("a listed file");
+    let _ = image.remove_file(&dir().join("live"));
+    match options(image).open_read_only(DIR) {
+        Err(Error::Damaged { .. }) => Ok(()),
+        other => Err(format!("{} goes missing, and opening says {:?}", newest.display(), other.map(|_| ()))),
+    }
+}
+
+/// An error with its causes.
+pub fn told(error: &Error) -> String {
+    let mut text = format!("{}: {error}", error.code());
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text += &format!(": {source}");
+        cause = source.source();
+    }
+    text
+}

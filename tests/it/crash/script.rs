@@ -1,0 +1,117 @@
+//! Runs a script against a ledger in memory, and keeps the client's journal of it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
+use taskledger::vfs::ops::Vfs as _;
+use taskledger::{Batch, Error, Expect, Ledger, Maintenance, Options, Seq};
+
+use super::journal::{Fact, Journal};
+
+/// Where the ledger is; its directory is created by the ledger.
+pub const DIR: &str = "/ledger";
+pub const SEGMENT: u64 = 16 << 10;
+
+pub fn options(vfs: &MemVfs) -> Options {
+    Options::new().vfs(Arc::new(vfs.clone())).segment_size(SEGMENT).maintenance(Maintenance::Manual)
+}
+
+pub fn dir() -> &'static Path {
+    Path::new(DIR)
+}
+
+/// A world with a ledger in it, and what its client knows.
+#[derive(Debug)]
+pub struct Script {
+    pub vfs: MemVfs,
+    pub journal: Journal,
+    ledger: Option<Ledger>,
+}
+
+pub fn batch_of(facts: &[Fact]) -> Batch {
+    let mut batch = Batch::new();
+    for fact in facts {
+        batch.push(fact.task.as_str(), fact.event(), Expect::Any);
+    }
+    batch
+}
+
+impl Script {
+    pub fn new() -> Script {
+        Script { vfs: MemVfs::new(), journal: Journal::new(), ledger: None }
+    }
+
+    pub fn try_open(&mut self) -> Result<(), Error> {
+        let ledger = options(&self.vfs).open(DIR)?;
+        // As it says itself: reading the entries could fail, and is done by the oracle.
+        self.journal.opened(ledger.report().last.0 as usize, self.vfs.trace_len());
+        self.ledger = Some(ledger);
+        Ok(())
+    }
+
+    pub fn open(&mut self) {
+        self.try_open().expect("the script opens where that works");
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        self.ledger.as_ref().expect("the script has opened it")
+    }
+
+    pub fn try_batch(&mut self, facts: &[Fact]) -> Result<(), Error> {
+        self.vfs.advance_ms(1);
+        let now = self.vfs.now_ms();
+        let ticket = self.journal.submit(facts, now, self.vfs.trace_len());
+        let result = self.ledger().commit(batch_of(facts));
+        match &result {
+            Ok(receipt) => {
+                let expected = self.journal.items().len() as u64;
+                assert_eq!(receipt.seq(), Seq(expected), "seqs are dense");
+                self.journal.acknowledge(ticket, self.vfs.trace_len());
+            }
+            Err(Error::Unknown { .. }) => {}
+            Err(_) => self.journal.withdraw(ticket),
+        }
+        result.map(|_| ())
+    }
+
+    pub fn batch(&mut self, facts: &[Fact]) {
+        self.try_batch(facts).expect("the script appends where that works");
+    }
+
+    pub fn append(&mut self, fact: Fact) {
+        self.batch(&[fact]);
+    }
+
+    pub fn maintain(&self) {
+        self.ledger().maintain().expect("the script maintains where that works");
+    }
+
+    pub fn try_close(&mut self) -> Result<(), Error> {
+        self.ledger.take().expect("the script has opened it").close()
+    }
+
+    pub fn close(&mut self) {
+        self.try_close().expect("the script closes where that works");
+    }
+
+    /// Lets go of the ledger, which closes it as far as that is possible.
+    pub fn drop_ledger(&mut self) {
+        self.ledger = None;
+    }
+
+    /// The process is killed; the machine goes on.
+    pub fn kill(&mut self) {
+        let after = self.vfs.kill();
+        self.ledger = None; // into the world that is thrown away
+        self.vfs = after;
+    }
+
+    /// The next call of this kind fails in this way.
+    pub fn fail_next(&self, kind: CallKind, effect: Effect) {
+        self.vfs.fail_at(self.vfs.calls(), Fault::new(EIO).only(kind).with(effect));
+    }
+}
+
+pub const EIO: i32 = 5;
+pub const ENOSPC: i32 = 28;
