@@ -36,7 +36,7 @@ impl Core {
             // The successor's header says as much as the fact would.
             return self.roll(commit, 0);
         }
-        commit.open_epoch(self.vfs.boot_id(), self.process);
+        commit.open_epoch(self.boot_id, self.process);
         let (next, at) = (commit.placed.next(), commit.placed_at);
         commit.buffer.push_fact(kind, &[], next, at);
         self.lead(commit);

@@ -72,7 +72,7 @@ impl Core {
                     return self.replayed(batch, epoch, &checked);
                 }
                 Outcome::Plan(plan) if commit.fits(checked.room, checked.events) => {
-                    commit.open_epoch(self.vfs.boot_id(), self.process);
+                    commit.open_epoch(self.boot_id, self.process);
                     let receipt = receipt_of(&plan, self.epoch);
                     let (first, last) = (standing.placed.next(), receipt.seq());
                     commit.place(plan, checked.bytes_max);
@@ -244,7 +244,7 @@ impl Core {
         let mark = Mark {
             epoch: self.epoch,
             durable: self.gate.durable(),
-            boot_id: self.vfs.boot_id(),
+            boot_id: self.boot_id,
             process,
             inode: self.inode,
             count: self.live_count.fetch_add(1, Ordering::Relaxed).wrapping_add(1),

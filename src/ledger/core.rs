@@ -38,6 +38,8 @@ pub(crate) struct Core {
     pub options: Options,
     pub identity: Identity,
     pub inode: u64,
+    /// Asked for once: the system is slow to tell.
+    pub boot_id: [u8; 16],
     pub process: Process,
     pub epoch: u32,
     /// As of the durable head.

@@ -282,6 +282,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options, lock: Box<dyn Lock>) ->
         dir: dir.to_owned(),
         identity,
         inode,
+        boot_id: vfs.boot_id(),
         process,
         epoch,
         tasks: RwLock::new(tasks),
