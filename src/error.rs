@@ -130,7 +130,7 @@ pub enum Error {
         /// The task.
         task: String,
         /// What was expected.
-        expected: Expect,
+        expected: Box<Expect>,
         /// What was found, in words.
         found: String,
         /// The version found; 0 for a task that never was.

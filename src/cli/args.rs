@@ -34,6 +34,8 @@ With --json an error is one line of JSON on standard error, with its code, exit,
 pub(crate) struct Args {
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    pub setting: Setting,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,30 +59,23 @@ pub(crate) enum Command {
     Demo(DemoArgs),
 }
 
-impl Command {
-    /// For whom this command is to write.
-    pub(crate) fn form(&self) -> Form {
-        let json = match self {
-            Command::Import(args) => args.place.json,
-            Command::Ls(args) => args.place.json,
-            Command::Show(args) | Command::History(args) => args.place.json,
-            Command::Log(args) => args.place.json,
-            Command::Verify(args) => args.place.json,
-            Command::Demo(args) => args.json,
-        };
-        if json { Form::Json } else { Form::People }
-    }
-}
-
-/// Which ledger, and for whom to write.
+/// Which ledger, and for whom to write. May stand before the command or behind it.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Place {
+pub(crate) struct Setting {
     /// The ledger's directory
-    #[arg(short = 'D', long, value_name = "DIR", env = "TASKLEDGER_DIR", default_value = "./.taskledger")]
+    #[arg(id = "ledger", short = 'D', long = "dir", value_name = "DIR", global = true)]
+    #[arg(env = "TASKLEDGER_DIR", default_value = "./.taskledger")]
     pub dir: PathBuf,
     /// Print one JSON object a line
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub json: bool,
+}
+
+impl Setting {
+    /// For whom the command is to write.
+    pub(crate) fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::People }
+    }
 }
 
 /// As of when.
@@ -102,8 +97,6 @@ pub(crate) struct ImportArgs {
     /// The largest size of a segment, in bytes
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX))]
     pub segment_size: Option<u64>,
-    #[command(flatten)]
-    pub place: Place,
 }
 
 #[derive(Debug, clap::Args)]
@@ -119,8 +112,6 @@ pub(crate) struct LsArgs {
     pub limit: Option<usize>,
     #[command(flatten)]
     pub moment: Moment,
-    #[command(flatten)]
-    pub place: Place,
 }
 
 #[derive(Debug, clap::Args)]
@@ -129,8 +120,6 @@ pub(crate) struct TaskArgs {
     pub task: String,
     #[command(flatten)]
     pub moment: Moment,
-    #[command(flatten)]
-    pub place: Place,
 }
 
 #[derive(Debug, clap::Args)]
@@ -143,8 +132,6 @@ pub(crate) struct LogArgs {
     pub from: Option<u64>,
     #[command(flatten)]
     pub moment: Moment,
-    #[command(flatten)]
-    pub place: Place,
 }
 
 #[derive(Debug, clap::Args)]
@@ -152,8 +139,6 @@ pub(crate) struct VerifyArgs {
     /// How deep to look
     #[arg(long, value_enum, default_value_t = Depth::Content)]
     pub level: Depth,
-    #[command(flatten)]
-    pub place: Place,
 }
 
 /// The levels of `verify`, as typed.
@@ -177,10 +162,8 @@ impl From<Depth> for Level {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
     /// Where to write it: a directory that is empty or not there yet
+    #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// Print one JSON object a line
-    #[arg(long)]
-    pub json: bool,
 }
 
 fn state(text: &str) -> Result<TaskState, String> {

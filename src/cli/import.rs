@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::Value;
 use taskledger::{Batch, Event, Expect, Ledger, Options, TaskState};
 
-use crate::cli::args::ImportArgs;
+use crate::cli::args::{ImportArgs, Setting};
 use crate::cli::fail::Failure;
 use crate::cli::known::{Known, Place};
 use crate::cli::line::{BadLine, Line};
@@ -24,14 +24,14 @@ const BATCH_BYTES: usize = 8 << 20;
 /// How much of a value a message shows.
 const VALUE_COLUMNS: usize = 80;
 
-pub(crate) fn run(args: &ImportArgs, out: &mut Out) -> Result<u8, Failure> {
+pub(crate) fn run(args: &ImportArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     // The input first: a wrong file name must not leave a new ledger behind.
     let mut input = Input::open(&args.file, out.form)?;
     let options = match args.segment_size {
         Some(bytes) => Options::new().segment_size(bytes),
         None => Options::new(),
     };
-    let ledger = options.open(&args.place.dir)?;
+    let ledger = options.open(&setting.dir)?;
     let mut import = Import {
         ledger: &ledger,
         known: Known::new(&ledger),

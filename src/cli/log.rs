@@ -2,14 +2,14 @@
 
 use taskledger::{Error, Seq};
 
-use crate::cli::args::LogArgs;
+use crate::cli::args::{LogArgs, Setting};
 use crate::cli::entry::{self, Naming};
 use crate::cli::fail::Failure;
 use crate::cli::look;
 use crate::cli::out::Out;
 
-pub(crate) fn run(args: &LogArgs, out: &mut Out) -> Result<u8, Failure> {
-    let look = look::open(&args.place, &args.moment, out.form)?;
+pub(crate) fn run(args: &LogArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
+    let look = look::open(setting, &args.moment, out.form)?;
     let (last, head) = (look.view.seq(), look.reader.view().seq());
     let mut from = args.from.unwrap_or(1);
     // The place right behind the head is no mistake: a caller who has read everything goes on there.

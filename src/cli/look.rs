@@ -2,7 +2,7 @@
 
 use taskledger::{Entry, Ledger, Reader, Seq, View};
 
-use crate::cli::args::{Moment, Place};
+use crate::cli::args::{Moment, Setting};
 use crate::cli::fail::Failure;
 use crate::cli::out::{Form, note};
 use crate::cli::text::{count, safe};
@@ -17,8 +17,8 @@ pub(crate) struct Look {
 }
 
 /// Opens for reading, and notes on standard error what may still change or is not whole.
-pub(crate) fn open(place: &Place, moment: &Moment, form: Form) -> Result<Look, Failure> {
-    let reader = Ledger::open_read_only(&place.dir)?;
+pub(crate) fn open(setting: &Setting, moment: &Moment, form: Form) -> Result<Look, Failure> {
+    let reader = Ledger::open_read_only(&setting.dir)?;
     let view = match moment.at {
         Some(at) => reader.as_of(at)?,
         None => reader.view().clone(),

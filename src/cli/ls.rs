@@ -7,7 +7,7 @@ use std::io::Write;
 
 use taskledger::{Filter, Task, TaskState, View};
 
-use crate::cli::args::LsArgs;
+use crate::cli::args::{LsArgs, Setting};
 use crate::cli::fail::Failure;
 use crate::cli::look;
 use crate::cli::out::{Form, Out, note};
@@ -21,8 +21,8 @@ const PAGE: usize = 10_000;
 /// How much of an error is shown.
 const ERROR_COLUMNS: usize = 60;
 
-pub(crate) fn run(args: &LsArgs, out: &mut Out) -> Result<u8, Failure> {
-    let look = look::open(&args.place, &args.moment, out.form)?;
+pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
+    let look = look::open(setting, &args.moment, out.form)?;
     let view = &look.view;
     let filter =
         args.state.iter().fold(Filter::new().prefix(args.prefix.as_str()), |filter, &state| filter.state(state));

@@ -60,10 +60,10 @@ pub(crate) fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return misused(&error),
     };
-    let form = args.command.form();
+    let form = args.setting.form();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut out = Out::new(form);
-        let ended = run(&args.command, &mut out);
+        let ended = run(&args, &mut out);
         // Before the error, so that the two appear in the order in which they came to be.
         let flushed = out.flush().map_err(Failure::from);
         match (ended, flushed) {
@@ -80,14 +80,15 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
-    match command {
-        Command::Import(args) => import::run(args, out),
-        Command::Ls(args) => ls::run(args, out),
-        Command::Show(args) => show::run(args, out),
-        Command::History(args) => history::run(args, out),
-        Command::Log(args) => log::run(args, out),
-        Command::Verify(args) => verify::run(args, out),
+fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
+    let setting = &all.setting;
+    match &all.command {
+        Command::Import(args) => import::run(args, setting, out),
+        Command::Ls(args) => ls::run(args, setting, out),
+        Command::Show(args) => show::run(args, setting, out),
+        Command::History(args) => history::run(args, setting, out),
+        Command::Log(args) => log::run(args, setting, out),
+        Command::Verify(args) => verify::run(args, setting, out),
         Command::Demo(args) => demo::run(args, out),
     }
 }

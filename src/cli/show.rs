@@ -5,7 +5,7 @@ use std::io::Write;
 
 use taskledger::{Task, View};
 
-use crate::cli::args::TaskArgs;
+use crate::cli::args::{Setting, TaskArgs};
 use crate::cli::fail::Failure;
 use crate::cli::look;
 use crate::cli::ls::ran;
@@ -16,8 +16,8 @@ use crate::cli::time::stamp;
 /// Where the values start.
 const INDENT: usize = 12;
 
-pub(crate) fn run(args: &TaskArgs, out: &mut Out) -> Result<u8, Failure> {
-    let look = look::open(&args.place, &args.moment, out.form)?;
+pub(crate) fn run(args: &TaskArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
+    let look = look::open(setting, &args.moment, out.form)?;
     let task = look.view.get(&args.task)?.ok_or_else(|| look.not_found(&args.task))?;
     match out.form {
         Form::Json => out.json(&task)?,

@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use taskledger::{Finding, Level, Options, Severity, Verdict, VerifyReport};
 
-use crate::cli::args::VerifyArgs;
+use crate::cli::args::{Setting, VerifyArgs};
 use crate::cli::fail::Failure;
 use crate::cli::out::{Form, Out, Progress};
 use crate::cli::text::{count, safe};
 
-pub(crate) fn run(args: &VerifyArgs, out: &mut Out) -> Result<u8, Failure> {
+pub(crate) fn run(args: &VerifyArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let started = Instant::now();
     let mut progress = Progress::new(out.form);
-    let report = Options::new().verify(&args.place.dir, args.level.into(), &mut |done, all| {
+    let report = Options::new().verify(&setting.dir, args.level.into(), &mut |done, all| {
         progress.show(&format!("{} of {}", bytes(done), bytes(all)));
     })?;
     drop(progress);

@@ -255,7 +255,7 @@ fn conflict(task: &str, expected: &Expect, before: Option<&Slot>) -> Error {
     let found = Slot::found(before);
     Error::Conflict {
         task: task.to_owned(),
-        expected: expected.clone(),
+        expected: Box::new(expected.clone()),
         found: found.to_string(),
         version: found.version,
         state: found.live.map(|(state, _)| state),

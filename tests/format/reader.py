@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A second reader of a ledger, written from docs/format.md alone; standard library only.
+"""A second reader of a ledger, by the page docs/format.md; it shares no code with the crate. Standard library only.
 
     reader.py DIR            one JSON object a line for each entry; a summary on stderr
     reader.py --canon DIR    for each entry its seq and its canonical bytes in hex
@@ -20,7 +20,7 @@ from canon import canon, siphash13
 
 LEDGER_BYTES, HEADER_BYTES, SEAL_BYTES, FRAME_HEADER_BYTES, FRAME_ALIGN = 4096, 4096, 64, 32, 8  # as on the page
 SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX, SEGMENT_EVENTS_MAX, FRAME_TEXT_BYTES_MAX = 16384, 1 << 30, 262144, 32 << 20
-TIME_MS_MAX, OUTPUT_DEPTH_MAX, META_KEYS_MAX = (1 << 48) - 1, 64, 256
+TIME_MS_MAX, SEQ_MAX, OUTPUT_DEPTH_MAX, META_KEYS_MAX = (1 << 48) - 1, 1 << 62, 64, 256
 # Field, least and most bytes; the last two are those of each metadata key and value.
 TEXTS = [("task", 1, 1280), ("actor", 1, 255), ("key", 1, 255), ("reason", 0, 4096), ("error", 0, 65536),
          ("output", 1, 8 << 20), ("metadata key", 1, 255), ("metadata value", 0, 65536)]
@@ -257,7 +257,7 @@ class Segment:
         self.base_time, self.epoch = u(d, 88, 8), u(d, 140, 4)
         self.before = u(d, 112, 8), u(d, 120, 8), u(d, 128, 8), u(d, 136, 4)  # number, end, last seq, chain
         need(d[32:72] == ledger["identity"], "it belongs to another ledger", 32)
-        need((u(d, 72, 8), u(d, 80, 8)) == (number, base), "its name does not match its header", 72)
+        need((u(d, 72, 8), u(d, 80, 8)) == (number, base) and base <= SEQ_MAX, "its name does not match its header", 72)
         need(SEGMENT_BYTES_MIN <= capacity <= SEGMENT_BYTES_MAX and capacity % 8 == 0 and len(d) >= capacity,
              "its capacity is impossible, or the file is shorter", 96)
         need(reason in (1, 2, 3), "its reason is unknown", 108)
@@ -285,11 +285,11 @@ class Segment:
         return (kind, u(h, 12, 4), self.base + u(h, 16, 4), self.base + u(h, 20, 4) - 1, events, u(h, 26, 6),
                 stop, stop + -stop % FRAME_ALIGN)
 
-    def frame_at(self, at, end, seq, epoch, time):
+    def frame_at(self, at, end, seq, epoch, time, in_batch):
         """The header of the frame that is valid at this position."""
         f = self.header_at(at, end)
         if not f or f[7] > end or f[2] != seq or f[1] < epoch or f[5] < time \
-                or seq + f[4] - self.base > SEGMENT_EVENTS_MAX or any(self.data[f[6]:f[7]]):
+                or in_batch and 2 < f[0] or seq + f[4] - self.base > SEGMENT_EVENTS_MAX or any(self.data[f[6]:f[7]]):
             return None
         h, body = self.data[at:at + FRAME_HEADER_BYTES], self.data[at + FRAME_HEADER_BYTES:f[6]]
         return f if u(h, 4, 4) == crc32(self.salt + h[12:16] + body) else None
@@ -304,7 +304,7 @@ class Segment:
         names, entries, frames, unfinished = [], [], [], False
         whole = at, seq, chain
         while True:
-            found = ((p, self.frame_at(p, end, seq, epoch, time)) for p in self.places(at, end))
+            found = ((p, self.frame_at(p, end, seq, epoch, time, unfinished)) for p in self.places(at, end))
             place, f = next(((p, f) for p, f in found if f), (0, None))
             if not f:
                 break
@@ -315,7 +315,7 @@ class Segment:
             chain = crc32(struct.pack("<I", chain) + self.data[place:place + FRAME_HEADER_BYTES])
             at, seq, mark = after, seq + events, max(mark, water)
             frames.append((place, f))
-            unfinished = kind == 2 or unfinished and kind != 1
+            unfinished = kind == 2
             if not unfinished:
                 for place, f in frames:
                     entries += self.entries_at(place, f, names)

@@ -777,3 +777,15 @@ fn what_nobody_vouched_for_is_shown_with_a_note() {
     assert!(ran.out.contains(TaskState::Pending.name()));
     assert!(ran.err.starts_with("taskledger: note: the last 1 entry was written, but nobody"), "{}", ran.err);
 }
+
+#[test]
+fn the_directory_and_the_form_stand_before_the_command_or_behind_it() {
+    let demo = Demo::new();
+    let dir = demo.dir();
+    let behind = run(&["ls", "--json", "-D", &dir]).good();
+    assert_eq!(run(&["-D", &dir, "--json", "ls"]).good(), behind);
+    assert_eq!(run(&["--dir", &dir, "ls", "--json"]).good(), behind);
+    assert_eq!(finish(command(&["ls", "--json"]).env("TASKLEDGER_DIR", &dir)).good(), behind);
+    let named = finish(command(&["-D", &dir, "ls", "--json"]).env("TASKLEDGER_DIR", demo.other())).good();
+    assert_eq!(named, behind, "what is typed wins over the environment");
+}

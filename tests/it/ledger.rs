@@ -239,7 +239,7 @@ fn a_conflict_says_what_was_expected_what_was_found_and_who_moved_it_there() {
     let Error::Conflict { task, expected, version, state, seq, actor, at, .. } = error else {
         panic!("{error} is no conflict")
     };
-    assert_eq!((task.as_str(), expected), ("a", Expect::Version(2)));
+    assert_eq!((task.as_str(), *expected), ("a", Expect::Version(2)));
     assert_eq!((version, state, seq), (3, Some(TaskState::Running), Seq(3)));
     assert_eq!((actor.as_deref(), at), (Some("worker-7"), NOON + 60));
 }

@@ -3,7 +3,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::result_large_err,
     reason = "a test that meets what it does not expect is to stop there; clippy's own exceptions for tests do not reach helpers"
 )]
 
