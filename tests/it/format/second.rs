@@ -1,4 +1,4 @@
-//! The second reader: Python, by the page docs/format.md, sharing no code. It must find in the files what this crate finds.
+//! The second reader: Python, by the page docs/format.md, sharing no code. It must find what this crate finds.
 
 use std::collections::BTreeMap;
 use std::path::Path;
