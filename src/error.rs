@@ -1,6 +1,7 @@
 //! The one error of the crate. Its variants differ where a caller acts differently; each has a stable code.
 //!
-//! A message says what was being done, to which path, where, and what to do next. The cause is kept as the source.
+//! A message says what was being done, to which path, where, and what to do next where there is something to do. The
+//! cause is kept as the source.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use crate::model::event::EventKind;
 use crate::model::expect::Expect;
+use crate::model::limits::STATED_AHEAD_MS_MAX;
 use crate::model::seq::Seq;
 use crate::model::state::TaskState;
 
@@ -66,12 +68,6 @@ pub enum Error {
         asked: Seq,
         /// The last there is.
         head: Seq,
-    },
-    /// A moment before the kept history.
-    #[error("the history before seq {oldest} was pruned")]
-    Pruned {
-        /// The oldest that is kept.
-        oldest: Seq,
     },
     /// Bytes that were vouched for cannot be read back.
     #[error(
@@ -155,7 +151,7 @@ pub enum Error {
         seq: Seq,
     },
     /// A stated time lies too far ahead of the clock.
-    #[error("{task}: the stated time {stated} is more than 5 minutes ahead of the clock, {now}")]
+    #[error("{task}: the stated time {stated} is more than {STATED_AHEAD_MS_MAX} ms ahead of the clock, {now}")]
     Time {
         /// The task.
         task: String,
@@ -192,7 +188,6 @@ impl Error {
             Error::Unknown { .. } => "UNKNOWN",
             Error::Closed => "CLOSED",
             Error::Ahead { .. } => "AHEAD",
-            Error::Pruned { .. } => "PRUNED",
             Error::Damaged { .. } => "DAMAGED",
             Error::NoLedger { .. } => "NO_LEDGER",
             Error::Locked { .. } => "LOCKED",

@@ -41,6 +41,8 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Append the entries of a file of JSON lines; what is there already is skipped
+    ///
+    /// A line is what `log --json` prints; docs/events.md lists the fields.
     Import(ImportArgs),
     /// List tasks
     ///

@@ -53,7 +53,7 @@ pub(crate) struct Planned {
 pub(crate) enum Outcome {
     /// It may be appended.
     Plan(Vec<Planned>),
-    /// It was appended before: at this seq, and by this writer.
+    /// It was appended before: its batch begins at this seq, and the writer of this epoch placed it.
     Replay { batch: Seq, epoch: u32, rests_on: Seq },
     /// It is refused; the refusal rests on the entry at this seq.
     Refuse { error: Error, rests_on: Seq },

@@ -33,7 +33,7 @@ impl Core {
     /// As [`Core::drain`].
     pub(crate) fn write_fact<'a>(&'a self, mut commit: MutexGuard<'a, Commit>, kind: FrameKind) -> Result<()> {
         if !commit.has_room_for_facts() {
-            // The successor's header says as much as the fact would.
+            // The successor's header vouches as the fact would. A close is then missing: the next opening calls it unclean.
             return self.roll(commit, 0);
         }
         commit.open_epoch(self.boot_id, self.process);
@@ -50,19 +50,24 @@ impl Core {
     /// [`Error::Poisoned`]; [`Error::Closed`] the second time.
     pub(crate) fn close(&self) -> Result<()> {
         self.bell.stop();
-        let commit = self.drain(self.commit())?;
-        if commit.opened || commit.vouched < commit.placed {
-            self.write_fact(commit, FrameKind::Close)?;
-        } else {
-            drop(commit);
-        }
-        let mut commit = self.drain(self.commit())?;
-        while commit.making {
-            commit = self.wait_landed(commit);
-        }
+        let mut said = false;
+        let mut commit = loop {
+            let commit = self.drain(self.commit())?;
+            if commit.making {
+                drop(self.wait_landed(commit));
+            } else if (commit.opened && !said) || commit.vouched < commit.placed {
+                said = true;
+                self.write_fact(commit, FrameKind::Close)?;
+            } else {
+                // Under the same lock as the look: quiet, and nothing was placed behind the close frame.
+                break commit;
+            }
+        };
         commit.status = Status::Closed;
+        let spare = commit.spare.take();
+        drop(commit);
         self.mark_live(Process { pid: 0, start: 0 });
-        if commit.spare.take().is_some() {
+        if spare.is_some() {
             // It only takes up room now. The next writer would remove it, too.
             let _ = self.vfs.remove(&names::spare(&self.dir));
         }

@@ -121,7 +121,7 @@ impl Core {
                     drop(commit);
                     return Err(self.unknown(first, last));
                 }
-                Waited::Woken => {}
+                Waited::Pending => {}
             }
             if commit.flying || commit.rolling {
                 // Taken under the lock: whoever flies must take the lock to land, and changes the word after that.
@@ -148,7 +148,7 @@ impl Core {
         }
     }
 
-    /// Waits until a flight or roll has ended.
+    /// Waits until a flight, a roll or the making of a spare has ended; may wake early, so look again.
     pub(crate) fn wait_landed<'a>(&'a self, mut commit: MutexGuard<'a, Commit>) -> MutexGuard<'a, Commit> {
         commit.onlookers += 1;
         let mut commit = self.landed.wait(commit).expect("a thread panicked while it placed a batch");

@@ -47,13 +47,13 @@ pub(crate) struct Core {
     pub segments: RwLock<Vec<Arc<Segment>>>,
     pub gate: Gate,
     pub live: Live,
-    /// How often `live` was written; only the one that flies writes it.
+    /// How often `live` was written: at opening, by the one that flies, and at closing; never by two at once.
     pub live_count: AtomicU64,
     /// How many batches wait for the next flight. Changed under the commit lock, looked at without it.
     pub waiting: AtomicUsize,
     pub bell: Bell,
     pub commit: Mutex<Commit>,
-    /// Signalled whenever a flight ends while somebody waits for that.
+    /// Signalled when a flight, a roll or the making of a spare has ended, and on poison.
     pub landed: Condvar,
     /// The writer's lock on the directory; held until the last handle is gone.
     pub _lock: Box<dyn Lock>,

@@ -26,6 +26,18 @@ pub(crate) enum Unborn {
     Foreign,
 }
 
+/// Whether a directory has `LEDGER`.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be told.
+pub(crate) fn has_ledger(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
+    match vfs.open(&names::ledger(dir), Access::Read) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("open", &names::ledger(dir))(error)),
+    }
+}
+
 /// Looks at a directory without `LEDGER`.
 ///
 /// # Errors

@@ -2,14 +2,14 @@
 //! sync has made durable.
 //!
 //! Invariants: `durable` only grows, and is raised before the words of its cohort change; a poisoned gate stays so.
-//! A waiter reads its word before it looks at anything else, so that no change between looking and sleeping is
-//! missed. Nobody holds a lock while waiting.
+//! A waiter takes its ticket under the commit lock while somebody flies, or before it looks; a landing changes the word
+//! only after it has held that lock, so that no change is missed. Nobody holds a lock while waiting.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::model::seq::Seq;
 
-/// More than cohorts can ever be in the making; a shared word only wakes somebody who looks and sleeps again.
+/// More than there can be cohorts with waiters at once; if two share a word, somebody wakes for nothing and sleeps again.
 const WORDS: usize = 64;
 
 /// What waiting came to.
@@ -17,8 +17,8 @@ const WORDS: usize = 64;
 pub(crate) enum Waited {
     Durable,
     Poisoned,
-    /// Neither yet; look again.
-    Woken,
+    /// Neither yet.
+    Pending,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Gate {
         self.words.get((cohort % WORDS as u64) as usize).expect("the remainder is below the number of words")
     }
 
-    /// To be taken before looking at whatever the wait is for.
+    /// To be taken under the commit lock while somebody flies, or before looking at whatever the wait is for.
     pub(crate) fn ticket(&self, cohort: u64) -> Ticket {
         Ticket { cohort, seen: self.word(cohort).load(Ordering::Acquire) }
     }
@@ -78,7 +78,7 @@ impl Gate {
         } else if poisoned {
             Waited::Poisoned
         } else {
-            Waited::Woken
+            Waited::Pending
         }
     }
 

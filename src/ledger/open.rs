@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use crate::error::{Error, Result};
 use crate::ledger::bell::Bell;
 use crate::ledger::core::{Commit, Core, Start};
-use crate::ledger::create::{Unborn, create, inspect, parent_of, remove_if_there};
+use crate::ledger::create::{Unborn, create, has_ledger, inspect, parent_of, remove_if_there};
 use crate::ledger::gate::Gate;
 use crate::ledger::history::LogView;
 use crate::ledger::options::Options;
@@ -118,8 +118,7 @@ impl Loaded {
 /// [`Error::NoLedger`], [`Error::Damaged`], [`Error::Format`], [`Error::Io`].
 pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenReport)> {
     let vfs = &*options.vfs;
-    let ledger = names::ledger(dir);
-    if matches!(vfs.open(&ledger, Access::Read), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
+    if !has_ledger(vfs, dir)? {
         inspect(vfs, dir)?;
         return Err(Error::NoLedger { path: dir.to_owned() });
     }
@@ -159,12 +158,7 @@ fn show(loaded: Loaded, dir: &Path) -> (View, OpenReport) {
 pub(crate) fn writer(dir: &Path, options: Options) -> Result<(Core, OpenReport)> {
     let vfs = Arc::clone(&options.vfs);
     let vfs = &*vfs;
-    let there = |vfs: &dyn Vfs| match vfs.open(&names::ledger(dir), Access::Read) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io("open", &names::ledger(dir))(error)),
-    };
-    if !there(vfs)? {
+    if !has_ledger(vfs, dir)? {
         match inspect(vfs, dir)? {
             Unborn::Missing => match vfs.create_dir(dir, options.dir_mode) {
                 // Another process may have been quicker; the lock decides between the two.
@@ -176,7 +170,7 @@ pub(crate) fn writer(dir: &Path, options: Options) -> Result<(Core, OpenReport)>
         }
     }
     let lock = take_lock(vfs, dir, options.file_mode)?;
-    let created = !there(vfs)?;
+    let created = !has_ledger(vfs, dir)?;
     if created {
         match inspect(vfs, dir)? {
             Unborn::Missing | Unborn::Nothing => create(vfs, dir, &options)?,

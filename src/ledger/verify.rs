@@ -1,13 +1,13 @@
 //! `verify`: reads everything, reports every finding, changes nothing.
 //!
 //! Takes no lock and opens nothing for writing. Never stops at the first finding. Beside a living writer it looks up
-//! to the durable end as of its start: what is written behind that meanwhile is neither read nor reported.
+//! to the durable end as of its start: what is written behind that meanwhile is read, and makes no finding but a note.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::ledger::create::inspect;
+use crate::ledger::create::{has_ledger, inspect};
 use crate::ledger::options::Options;
 use crate::ledger::report::{Finding, Level, Severity, VerifyReport};
 use crate::model::rules::{Refusal, decide};
@@ -74,7 +74,7 @@ pub(crate) fn run(vfs: &dyn Vfs, dir: &Path, level: Level, progress: &mut dyn Fn
     let tasks = Tasks::default();
     let mut walker = Walker { report, level, bound: None, tasks, whole: true, done_bytes: 0, all_bytes: 0, progress };
     let ledger = names::ledger(dir);
-    if matches!(vfs.open(&ledger, Access::Read), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
+    if !has_ledger(vfs, dir)? {
         return match inspect(vfs, dir) {
             Ok(_) => Err(Error::NoLedger { path: dir.to_owned() }),
             Err(error) => {
@@ -312,7 +312,10 @@ impl Walker<'_> {
         }
         let key_back = before.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq);
         if entry.event.key.is_some() && stored.links.key_back != key_back {
-            let what = format!("it points back to key at seq {}, and that is at seq {key_back}", stored.links.key_back);
+            let what = format!(
+                "it names seq {} as its task's keyed entry before, and that is seq {key_back}",
+                stored.links.key_back
+            );
             return Some(("LINK", what));
         }
         entry.task.as_ref()?;

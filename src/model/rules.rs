@@ -2,7 +2,7 @@
 //!
 //! `check_event` looks at an event alone, `decide` at an event and the record it meets. Both only say yes or why not.
 
-use crate::model::event::{Event, EventKind};
+use crate::model::event::{Event, EventKind, Times};
 use crate::model::fold::Folded;
 use crate::model::json::NotJson;
 use crate::model::limits;
@@ -78,7 +78,7 @@ pub(crate) fn check_event(event: &Event) -> Result<(), OverLimit> {
 /// Whether the event may follow what is there, and what it then comes to. `live` is the record it meets.
 pub(crate) fn decide(live: Option<&Folded>, event: &Event) -> Result<Decided, Refusal> {
     use Refusal::Illegal;
-    if event.kind != EventKind::Observed && event.times != crate::model::event::Times::default() {
+    if event.kind != EventKind::Observed && event.times != Times::default() {
         return Err(Illegal("only an observed event may state the record's times"));
     }
     let Some(record) = live else {

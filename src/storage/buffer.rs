@@ -102,7 +102,7 @@ impl Buffer {
     /// Prepares for a batch of this size: one that does not fit the open frame begins a new one.
     pub(crate) fn begin_batch(&mut self, event_bytes_max: usize) {
         let full = self.open_bytes_max + event_bytes_max > FRAME_BYTES_TARGET;
-        if !self.open.is_empty() && (full || self.open.len() >= usize::from(u16::MAX) / 2) {
+        if !self.open.is_empty() && full {
             self.close_frame();
         }
     }
@@ -135,7 +135,8 @@ impl Buffer {
         if self.open.is_empty() {
             return;
         }
-        let count = u16::try_from(self.open.len()).expect("a frame has at most 65 535 events");
+        let count = u16::try_from(self.open.len())
+            .expect("an event takes so many bytes that a frame has far fewer than 65 535");
         let kind = if self.open_mid_batch { FrameKind::EventsMore } else { FrameKind::Events };
         let body = self.open.finish();
         assert!(

@@ -20,7 +20,7 @@ use crate::storage::identity::Identity;
 use crate::storage::live::Mark;
 use crate::storage::names;
 use crate::storage::scan::{Frame, Position, Stop, WalkEnd, frame_at, walk};
-use crate::storage::segment::{FramePlace, Predecessor, SealSlot, Segment};
+use crate::storage::segment::{FramePlace, HEADER_BYTES, Predecessor, SealSlot, Segment};
 use crate::vfs::ops::{Access, Kind, Vfs};
 
 /// What the directory of the segments holds.
@@ -113,7 +113,8 @@ pub(crate) fn check_place(segment: &Segment, before: Option<&Segment>, identity:
             Err(Error::damaged(path, None, Some(Seq::FIRST), what))
         }
         (Some(before), Some(named)) if named.number == before.header.number => {
-            if named.end > before.header.area_end() || named.last.0 + 1 < before.header.base.0 {
+            let area = HEADER_BYTES..=before.header.area_end();
+            if !area.contains(&named.end) || named.last.0 + 1 < before.header.base.0 {
                 return Err(Error::damaged(path, 112, None, "it states an end that its predecessor cannot have"));
             }
             Ok(())

@@ -25,7 +25,7 @@ pub(crate) struct Position {
     pub next: Seq,
     pub chain: u32,
     pub epoch: u32,
-    /// The time of the last event or fact, which none after it undercuts.
+    /// The time in the header of the last frame; none after it has a lower one.
     pub at: u64,
     /// Whether the last batch goes on in the next frame.
     pub mid_batch: bool,

@@ -273,13 +273,10 @@ fn read_header(file: &dyn VfsFile, path: &Path, writing: bool) -> Result<Segment
     if read < page.len() {
         return Err(Error::damaged(path, read as u64, None, format!("it ends after {read} bytes")));
     }
-    let header = SegmentHeader::from_page(&page).map_err(|(at, what)| {
-        // The version is looked at first, so that a newer format is called newer and not damaged; but only where
-        // the rest of the page vouches for it, which the checksum at this fixed place does in every version.
-        Error::damaged(path, at, None, what)
-    });
+    // The version first, so that a newer format is called newer and not damaged; but only where the page's checksum,
+    // whose place is the same in every version, vouches for it.
     if get_array::<8>(&page, 0) == SEGMENT_MAGIC && crc32(&page, 12) == get_u32(&page, 8) {
         Features::get(&page, 12).check(path, writing)?;
     }
-    header
+    SegmentHeader::from_page(&page).map_err(|(at, what)| Error::damaged(path, at, None, what))
 }

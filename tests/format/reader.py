@@ -270,7 +270,7 @@ class Segment:
         if before is None:
             need(self.before[0] == 0 and base == 1, "the segments before it are missing", 112)
         else:
-            need(self.before[0] == number - 1 and self.before[2] == base - 1 and self.before[1] <= before.limit,
+            need(self.before[0] == number - 1 and self.before[2] == base - 1 and HEADER_BYTES <= self.before[1] <= before.limit,
                  "it does not follow the one before it", 112)
             need(before.slot in (None, (self.epoch, number) + self.before[1:]), "the seal before says otherwise", 112)
 
