@@ -4,6 +4,7 @@ use std::sync::MutexGuard;
 
 use crate::error::Result;
 use crate::ledger::core::{Commit, Core, Status};
+use crate::ledger::spare;
 use crate::storage::frame::FrameKind;
 use crate::storage::names;
 use crate::vfs::ops::Process;
@@ -64,10 +65,10 @@ impl Core {
             }
         };
         commit.status = Status::Closed;
-        let spare = commit.spare.take();
+        let unused = commit.spare.take();
         drop(commit);
         self.mark_live(Process { pid: 0, start: 0 });
-        if spare.is_some() {
+        if unused.is_some() && spare::check_home(&*self.vfs, &self.dir, self.inode).is_ok() {
             // It only takes up room now. The next writer would remove it, too.
             let _ = self.vfs.remove(&names::spare(&self.dir));
         }

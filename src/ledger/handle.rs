@@ -81,6 +81,7 @@ impl Ledger {
 
     pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Ledger> {
         let maintenance = options.maintenance;
+        let dir = &options.vfs.absolute(dir).map_err(Error::io("find", dir))?;
         let (core, report) = open::writer(dir, options)?;
         let core = Arc::new(core);
         let thread = match maintenance {

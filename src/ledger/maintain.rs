@@ -42,7 +42,8 @@ pub(crate) fn prepare_spare(core: &Core) -> Result<()> {
     commit.making = true;
     let capacity = next_capacity(&core.options, Some(commit.active.header.capacity), 0);
     drop(commit);
-    let made = spare::prepare(&*core.vfs, &core.dir, core.options.file_mode, capacity);
+    let made = spare::check_home(&*core.vfs, &core.dir, core.inode)
+        .and_then(|()| spare::prepare(&*core.vfs, &core.dir, core.options.file_mode, capacity));
     let mut commit = core.commit();
     commit.making = false;
     let made = made.map(|spare| commit.spare = Some(spare));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::open::{self, OpenReport};
 use crate::ledger::options::Options;
 use crate::ledger::view::{At, View};
@@ -34,8 +34,9 @@ pub struct Reader {
 
 impl Reader {
     pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Reader> {
-        let (view, report) = open::read_only(dir, &options)?;
-        Ok(Reader { dir: dir.to_owned(), options, view, report })
+        let dir = options.vfs.absolute(dir).map_err(Error::io("find", dir))?;
+        let (view, report) = open::read_only(&dir, &options)?;
+        Ok(Reader { dir, options, view, report })
     }
 
     /// All tasks as of when it was opened or last refreshed.

@@ -53,6 +53,7 @@ impl Core {
         drop(commit);
 
         let prepared = self.salt().and_then(|salt| {
+            spare::check_home(&*self.vfs, &self.dir, self.inode)?;
             let spare =
                 ready.map_or_else(|| spare::prepare(&*self.vfs, &self.dir, self.options.file_mode, capacity), Ok)?;
             Ok((salt, spare))

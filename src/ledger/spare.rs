@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::storage::names;
 use crate::storage::segment::{Segment, SegmentHeader};
-use crate::vfs::ops::{Vfs, VfsFile, write_all_at};
+use crate::vfs::ops::{Access, Vfs, VfsFile, write_all_at};
 
 const FILL_BYTES: usize = 256 << 10;
 /// Capacities are multiples of this many bytes.
@@ -19,6 +19,21 @@ pub(crate) const CAPACITY_ALIGN: u64 = 4096;
 pub(crate) struct Spare {
     file: Arc<dyn VfsFile>,
     pub capacity: u64,
+}
+
+/// Whether the directory still holds the ledger whose `LEDGER` had this inode number. A directory that was moved away
+/// under its writer may have made room for another ledger, in which nothing may be written.
+///
+/// # Errors
+/// [`Error::Io`]: it does not, or that cannot be told.
+pub(crate) fn check_home(vfs: &dyn Vfs, dir: &Path, inode: u64) -> Result<()> {
+    let path = names::ledger(dir);
+    let found = vfs.open(&path, Access::Read).and_then(|file| file.inode()).map_err(Error::io("find", &path))?;
+    if found == inode {
+        return Ok(());
+    }
+    let source = std::io::Error::other("another ledger is in its place: the directory was moved or replaced");
+    Err(Error::io("find", &path)(source))
 }
 
 /// Makes a spare. One that is there already is taken away: only one is ever in the making.

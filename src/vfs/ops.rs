@@ -11,7 +11,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a directory entry is.
@@ -57,6 +57,15 @@ pub trait Lock: Send + Sync + fmt::Debug {}
 
 /// The file system, the clock and the process, as the ledger uses them.
 pub trait Vfs: Send + Sync + fmt::Debug {
+    /// The same path, but one that a later change of the working directory does not lead elsewhere. Links stay as they
+    /// are. Where there is no working directory, it is the path itself.
+    ///
+    /// # Errors
+    /// The working directory cannot be told.
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
     /// Creates one directory with these permission bits (less the umask); its parent must exist.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod json;
 mod kill;
 mod ledger;
 mod model;
+mod moved;
 mod reference;
 mod support;
 mod workflows;
