@@ -127,10 +127,7 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
         let error = match load(vfs, dir, Access::Read, &|mark| mark.writer_lives(vfs)) {
             Ok(loaded) => return Ok(show(loaded, dir)),
             // A writer may have been writing what was read, or have renamed what was listed.
-            Err(error @ Error::Damaged { .. }) => error,
-            Err(Error::Io { action, path, source }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Error::Io { action, path, source }
-            }
+            Err(error) if is_damage_or_missing(&error) => error,
             Err(other) => return Err(other),
         };
         // The same finding twice is no moment in the life of a writer.
@@ -142,6 +139,14 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
     }
     let source = std::io::Error::other("whenever it was read something else was missing");
     Err(Error::Io { action: "read beside its writer", path: dir.to_owned(), source: Arc::new(source) })
+}
+
+fn is_damage_or_missing(error: &Error) -> bool {
+    match error {
+        Error::Damaged { .. } => true,
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
 }
 
 fn show(loaded: Loaded, dir: &Path) -> (View, OpenReport) {

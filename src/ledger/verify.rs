@@ -13,7 +13,6 @@ use crate::ledger::report::{Finding, Level, Severity, VerifyReport};
 use crate::model::rules::{Refusal, decide};
 use crate::model::seq::Seq;
 use crate::model::tasks::{Slot, Tasks};
-use crate::storage::frame::FrameKind;
 use crate::storage::identity::{self, Identity};
 use crate::storage::live::{self, Mark};
 use crate::storage::log::{Decoder, Evidence, Listing, LogEntry, check_last, check_place, check_sealed, judge, list};
@@ -219,7 +218,7 @@ impl Walker<'_> {
             self.seal(segment, next)?;
             self.left_out(segment, named.end)?;
         } else if is_last && !bounded {
-            match judge(segment, walked.clone(), Evidence::All(mark), Vec::new(), Vec::new()) {
+            match judge(segment, &walked, Evidence::All(mark)) {
                 Ok(_) => self.end(segment, &walked),
                 Err(error) => self.damage("LOST", error)?,
             }
@@ -234,19 +233,10 @@ impl Walker<'_> {
     /// Walks the frames, and looks into them where the level asks for it.
     fn frames(&mut self, segment: &Arc<Segment>, limit: u64) -> Result<WalkEnd> {
         let mut decoder = Decoder::new(segment);
-        let mut waiting: Vec<Frame> = Vec::new();
         let (done, all) = (self.done_bytes, self.all_bytes);
-        let start = Position::start_of(segment);
-        walk(segment, start, limit, &mut |frame| {
+        walk(segment, Position::start_of(segment), limit, &mut |frame| {
             (self.progress)(done + frame.offset, all);
-            waiting.push(frame.clone());
-            if frame.header.kind == FrameKind::EventsMore {
-                return Ok(());
-            }
-            for frame in waiting.drain(..) {
-                self.frame(segment, &mut decoder, &frame)?;
-            }
-            Ok(())
+            self.frame(segment, &mut decoder, &frame)
         })
     }
 

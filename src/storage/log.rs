@@ -189,21 +189,13 @@ pub(crate) fn replay(
         let limit = successor.map_or(segment.header.area_end(), |named| named.end);
         segment.frames.write().expect("no reader panics").clear();
         let mut decoder = Decoder::new(segment);
-        let mut waiting: Vec<Frame> = Vec::new();
         let walked = walk(segment, Position::start_of(segment), limit, &mut |frame| {
-            waiting.push(frame.clone());
-            if frame.header.kind == FrameKind::EventsMore {
-                return Ok(());
+            if frame.header.kind.has_events() {
+                let place = FramePlace { first: frame.header.first, offset: frame.offset };
+                segment.frames.write().expect("no reader panics").push(place);
             }
-            for frame in waiting.drain(..) {
-                let mut places = segment.frames.write().expect("no reader panics");
-                if frame.header.kind.has_events() {
-                    places.push(FramePlace { first: frame.header.first, offset: frame.offset });
-                }
-                drop(places);
-                for entry in decoder.decode(segment, &frame)? {
-                    visit(&entry, At { segment, offset: frame.offset })?;
-                }
+            for entry in decoder.decode(segment, &frame)? {
+                visit(&entry, At { segment, offset: frame.offset })?;
             }
             Ok(())
         })?;
@@ -213,7 +205,8 @@ pub(crate) fn replay(
                 gaps.extend(check_sealed(segment, &walked, &named)?.map(|gap| (segment.path.clone(), gap)));
             }
             None => {
-                return judge(segment, walked, evidence, gaps, decoder.ids);
+                let Judged { watermark, epoch } = judge(segment, &walked, evidence)?;
+                return Ok(LogEnd { last: walked, watermark, epoch, gaps, ids: decoder.ids });
             }
         }
     }
@@ -235,7 +228,7 @@ pub(crate) fn check_sealed(
         return Err(unknown_frame(segment, kind));
     }
     if walked.whole.next.0 <= named.last.0 {
-        let why = walked.stop.map_or_else(|| "its last batch is unfinished".to_owned(), |stop| stop.to_string());
+        let why = walked.why();
         let what = format!(
             "seq {} to {} cannot be read, which its successor vouches for: {why}",
             walked.whole.next, named.last
@@ -262,17 +255,20 @@ pub(crate) fn check_sealed(
     Ok(None)
 }
 
+/// What speaks of the end of a log that is not damaged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Judged {
+    /// The highest seq that any evidence names as durable.
+    pub watermark: Seq,
+    /// The highest epoch of any writer.
+    pub epoch: u32,
+}
+
 /// Decides whether the last segment ends with a torn tail or with damage.
 ///
 /// # Errors
 /// Damage to what was vouched for, or a later format.
-pub(crate) fn judge(
-    segment: &Segment,
-    walked: WalkEnd,
-    evidence: Evidence<'_>,
-    gaps: Vec<(PathBuf, std::ops::Range<u64>)>,
-    ids: Vec<Arc<str>>,
-) -> Result<LogEnd> {
+pub(crate) fn judge(segment: &Segment, walked: &WalkEnd, evidence: Evidence<'_>) -> Result<Judged> {
     if let Some(Stop::Unknown(kind)) = walked.stop {
         return Err(unknown_frame(segment, kind));
     }
@@ -296,13 +292,13 @@ pub(crate) fn judge(
         .expect("there are four"),
     };
     if first_lost <= watermark {
-        let why = walked.stop.map_or_else(|| "its last batch is unfinished".to_owned(), |stop| stop.to_string());
+        let why = walked.why();
         let what =
             format!("seq {first_lost} to {watermark} cannot be read, and {witness} says that they were durable: {why}");
         return Err(Error::damaged(&segment.path, walked.whole.offset, Some(first_lost), what));
     }
     let epoch = walked.end.epoch.max(walked.tail.epoch).max(mark.map_or(0, |mark| mark.epoch));
-    Ok(LogEnd { last: walked, watermark, epoch, gaps, ids })
+    Ok(Judged { watermark, epoch })
 }
 
 fn unknown_frame(segment: &Segment, kind: u8) -> Error {

@@ -194,8 +194,8 @@ fn follows(frame: &FrameHeader, at: &Position, base: Seq) -> Result<(), &'static
     Ok(())
 }
 
-/// Walks the frames of a segment from `start` up to byte `limit`, and shows each valid one to `visit`, also those of
-/// a batch that turns out to be unfinished.
+/// Walks the frames of a segment from `start` up to byte `limit`, and gives those of whole batches to `visit`, in order.
+/// The frames of a batch that turns out to be unfinished are passed, and not given.
 ///
 /// # Errors
 /// What reading or `visit` says; that the bytes are bad is no error here.
@@ -203,7 +203,7 @@ pub(crate) fn walk(
     segment: &Segment,
     start: Position,
     limit: u64,
-    visit: &mut dyn FnMut(&Frame) -> Result<()>,
+    visit: &mut dyn FnMut(Frame) -> Result<()>,
 ) -> Result<WalkEnd> {
     let seed = FrameSeed::of(&segment.header);
     let mut window = Window::new(segment);
@@ -218,12 +218,16 @@ pub(crate) fn walk(
         tail: Tail::default(),
     };
     let mut unproven: Vec<(Seq, u64)> = Vec::new();
+    let mut batch = Vec::new();
     while out.end.offset < limit {
         let bad = match read_frame(&mut window, seed, out.end.offset, limit)? {
             Ok(frame) => match follows(&frame.header, &out.end, segment.header.base) {
                 Ok(()) => {
-                    visit(&frame)?;
                     out.pass(&frame, &mut unproven);
+                    batch.push(frame);
+                    if !out.end.mid_batch {
+                        batch.drain(..).try_for_each(&mut *visit)?;
+                    }
                     continue;
                 }
                 Err(what) => Stop::Bad(what),
@@ -251,6 +255,11 @@ pub(crate) fn walk(
 }
 
 impl WalkEnd {
+    /// Why the next entry is not there, for messages.
+    pub(crate) fn why(&self) -> String {
+        self.stop.map_or_else(|| "its last batch is unfinished".to_owned(), |stop| stop.to_string())
+    }
+
     /// Goes past a valid frame. `unproven` are the ends of the frames with events that no watermark covers yet.
     fn pass(&mut self, frame: &Frame, unproven: &mut Vec<(Seq, u64)>) {
         let header = &frame.header;
