@@ -62,9 +62,7 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// The working directory cannot be told.
-    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
-        Ok(path.to_owned())
-    }
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf>;
 
     /// Creates one directory with these permission bits (less the umask); its parent must exist.
     ///

@@ -13,6 +13,8 @@ use taskledger::vfs::ops::{Access, DirEntry, Lock, Process, Vfs, VfsFile};
 use taskledger::vfs::real::RealVfs;
 use taskledger::{Event, Ledger, Level, Options, Verdict};
 
+use crate::support::forward;
+
 /// Appends between any two reads of the reader.
 #[derive(Debug, Clone)]
 struct Busy {
@@ -27,9 +29,8 @@ struct BusyVfs(RealVfs, Busy);
 struct BusyFile(Arc<dyn VfsFile>, Busy);
 
 impl VfsFile for BusyFile {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
+    forward!(0: len write_at sync_data inode);
+
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let read = self.0.read_at(buf, offset)?;
         if offset >= 4096 {
@@ -41,58 +42,15 @@ impl VfsFile for BusyFile {
         }
         Ok(read)
     }
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(buf, offset)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-    fn inode(&self) -> io::Result<u64> {
-        self.0.inode()
-    }
 }
 
 impl Vfs for BusyVfs {
-    fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.0.create_dir(path, mode)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        self.0.list(dir)
-    }
+    forward!(0: absolute create_dir list create rename remove sync_dir try_lock now_ms boot_id process is_alive random);
+
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn VfsFile>> {
         let file = self.0.open(path, access)?;
         let is_segment = path.extension().is_some_and(|end| end == "log");
         Ok(if is_segment { Arc::new(BusyFile(file, self.1.clone())) } else { file })
-    }
-    fn create(&self, path: &Path, mode: u32) -> io::Result<Arc<dyn VfsFile>> {
-        self.0.create(path, mode)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.0.sync_dir(dir)
-    }
-    fn try_lock(&self, path: &Path, mode: u32) -> io::Result<Option<Box<dyn Lock>>> {
-        self.0.try_lock(path, mode)
-    }
-    fn now_ms(&self) -> u64 {
-        self.0.now_ms()
-    }
-    fn boot_id(&self) -> [u8; 16] {
-        self.0.boot_id()
-    }
-    fn process(&self) -> Process {
-        self.0.process()
-    }
-    fn is_alive(&self, process: Process) -> bool {
-        self.0.is_alive(process)
-    }
-    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
-        self.0.random(bytes)
     }
 }
 

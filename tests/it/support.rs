@@ -9,6 +9,38 @@ use std::sync::{Arc, Mutex};
 
 use taskledger::vfs::ops::{Access, DirEntry, Lock, Process, Vfs, VfsFile};
 
+/// Forwards the named calls of `Vfs` or `VfsFile` to a field: `forward!(inner: list open)` within an `impl`.
+macro_rules! forward {
+    ($field:tt: $($call:ident)*) => { $(crate::support::forward!(@ $field $call);)* };
+    (@ $field:tt absolute) => { crate::support::forward!(@@ $field absolute(path: &Path) -> io::Result<std::path::PathBuf>); };
+    (@ $field:tt create_dir) => { crate::support::forward!(@@ $field create_dir(path: &Path, mode: u32) -> io::Result<()>); };
+    (@ $field:tt list) => { crate::support::forward!(@@ $field list(dir: &Path) -> io::Result<Vec<DirEntry>>); };
+    (@ $field:tt open) => { crate::support::forward!(@@ $field open(path: &Path, access: Access) -> io::Result<Arc<dyn VfsFile>>); };
+    (@ $field:tt create) => { crate::support::forward!(@@ $field create(path: &Path, mode: u32) -> io::Result<Arc<dyn VfsFile>>); };
+    (@ $field:tt rename) => { crate::support::forward!(@@ $field rename(from: &Path, to: &Path) -> io::Result<()>); };
+    (@ $field:tt remove) => { crate::support::forward!(@@ $field remove(path: &Path) -> io::Result<()>); };
+    (@ $field:tt sync_dir) => { crate::support::forward!(@@ $field sync_dir(dir: &Path) -> io::Result<()>); };
+    (@ $field:tt try_lock) => {
+        crate::support::forward!(@@ $field try_lock(path: &Path, mode: u32) -> io::Result<Option<Box<dyn Lock>>>);
+    };
+    (@ $field:tt now_ms) => { crate::support::forward!(@@ $field now_ms() -> u64); };
+    (@ $field:tt boot_id) => { crate::support::forward!(@@ $field boot_id() -> [u8; 16]); };
+    (@ $field:tt process) => { crate::support::forward!(@@ $field process() -> Process); };
+    (@ $field:tt is_alive) => { crate::support::forward!(@@ $field is_alive(process: Process) -> bool); };
+    (@ $field:tt random) => { crate::support::forward!(@@ $field random(bytes: &mut [u8]) -> io::Result<()>); };
+    (@ $field:tt len) => { crate::support::forward!(@@ $field len() -> io::Result<u64>); };
+    (@ $field:tt read_at) => { crate::support::forward!(@@ $field read_at(buf: &mut [u8], offset: u64) -> io::Result<usize>); };
+    (@ $field:tt write_at) => { crate::support::forward!(@@ $field write_at(buf: &[u8], offset: u64) -> io::Result<usize>); };
+    (@ $field:tt sync_data) => { crate::support::forward!(@@ $field sync_data() -> io::Result<()>); };
+    (@ $field:tt inode) => { crate::support::forward!(@@ $field inode() -> io::Result<u64>); };
+    (@@ $field:tt $call:ident($($name:ident: $kind:ty),*) -> $out:ty) => {
+        fn $call(&self, $($name: $kind),*) -> $out {
+            self.$field.$call($($name),*)
+        }
+    };
+}
+pub(crate) use forward;
+
 /// A file system with a clock that the test sets: it stands still until then.
 pub struct ClockVfs {
     inner: Arc<dyn Vfs>,
@@ -41,21 +73,7 @@ impl ClockVfs {
 }
 
 impl Vfs for ClockVfs {
-    fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.inner.create_dir(path, mode)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        self.inner.list(dir)
-    }
-
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn VfsFile>> {
-        self.inner.open(path, access)
-    }
-
-    fn create(&self, path: &Path, mode: u32) -> io::Result<Arc<dyn VfsFile>> {
-        self.inner.create(path, mode)
-    }
+    forward!(inner: absolute create_dir list open create remove sync_dir try_lock boot_id process is_alive random);
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let hook = self.before_rename.lock().unwrap().take();
@@ -65,36 +83,8 @@ impl Vfs for ClockVfs {
         self.inner.rename(from, to)
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-
-    fn try_lock(&self, path: &Path, mode: u32) -> io::Result<Option<Box<dyn Lock>>> {
-        self.inner.try_lock(path, mode)
-    }
-
     fn now_ms(&self) -> u64 {
         self.now_ms.load(Ordering::SeqCst)
-    }
-
-    fn boot_id(&self) -> [u8; 16] {
-        self.inner.boot_id()
-    }
-
-    fn process(&self) -> Process {
-        self.inner.process()
-    }
-
-    fn is_alive(&self, process: Process) -> bool {
-        self.inner.is_alive(process)
-    }
-
-    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
-        self.inner.random(bytes)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
@@ -45,6 +45,11 @@ impl MemVfs {
 }
 
 impl Vfs for MemVfs {
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        // There is no working directory: relative paths start at the root.
+        Ok(path.to_owned())
+    }
+
     fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
         call(&self.world, CallKind::CreateDir, |world, _| world.create_dir(absolute(path)?, mode))
     }

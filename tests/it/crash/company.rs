@@ -10,6 +10,7 @@ use taskledger::vfs::ops::{Access, DirEntry, Lock, Process, Vfs, VfsFile};
 
 use super::journal::{Fact, Journal};
 use super::script::{DIR, batch_of, options};
+use crate::support::forward;
 
 /// How long a sync takes.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -21,13 +22,7 @@ struct SlowVfs(MemVfs);
 struct SlowFile(Arc<dyn VfsFile>);
 
 impl Vfs for SlowVfs {
-    fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.0.create_dir(path, mode)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        self.0.list(dir)
-    }
+    forward!(0: absolute create_dir list rename remove sync_dir try_lock now_ms boot_id process is_alive random);
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn VfsFile>> {
         Ok(Arc::new(SlowFile(self.0.open(path, access)?)))
@@ -36,64 +31,14 @@ impl Vfs for SlowVfs {
     fn create(&self, path: &Path, mode: u32) -> io::Result<Arc<dyn VfsFile>> {
         Ok(Arc::new(SlowFile(self.0.create(path, mode)?)))
     }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.0.sync_dir(dir)
-    }
-
-    fn try_lock(&self, path: &Path, mode: u32) -> io::Result<Option<Box<dyn Lock>>> {
-        self.0.try_lock(path, mode)
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.0.now_ms()
-    }
-
-    fn boot_id(&self) -> [u8; 16] {
-        self.0.boot_id()
-    }
-
-    fn process(&self) -> Process {
-        self.0.process()
-    }
-
-    fn is_alive(&self, process: Process) -> bool {
-        self.0.is_alive(process)
-    }
-
-    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
-        self.0.random(bytes)
-    }
 }
 
 impl VfsFile for SlowFile {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(buf, offset)
-    }
+    forward!(0: len read_at write_at inode);
 
     fn sync_data(&self) -> io::Result<()> {
         std::thread::sleep(PAUSE);
         self.0.sync_data()
-    }
-
-    fn inode(&self) -> io::Result<u64> {
-        self.0.inode()
     }
 }
 
