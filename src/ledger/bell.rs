@@ -1,72 +1,131 @@
-//! What the background thread sleeps on. Landing flights ring it; ringing costs them two atomic operations while the
-//! thread is awake, and nothing wakes while nothing is due.
+//! What the background thread sleeps on. Landing flights and submits ring it; ringing costs them a few atomic
+//! operations while the thread is awake, and nothing wakes while nothing is due.
+//!
+//! Invariant: what is wanted is noted before the bell is rung, and the bell is rung through the lock under which the
+//! thread looks, so that no wish is missed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
+    /// Something waits that nobody leads, or a submit waits for a roll.
+    Flush,
     /// A spare segment is wanted.
     Spare,
+    /// What is written is to be synced.
+    Sync,
     /// Nothing was appended for a while, and not all is vouched for.
     Quiet,
+}
+
+/// What a landing flight leaves to be done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Left {
+    /// More is waiting, and no thread of a caller is there to lead it.
+    pub leaderless: bool,
+    pub unvouched: bool,
+    pub unsynced: bool,
+    pub spare_wanted: bool,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     flights: AtomicU64,
-    /// Something is to be done, now or after a quiet moment.
-    due: AtomicBool,
+    flush_wanted: AtomicBool,
     spare_wanted: AtomicBool,
-    stopped: Mutex<bool>,
+    sync_wanted: AtomicBool,
+    vouch_wanted: AtomicBool,
+    state: Mutex<State>,
     ring: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stopped: bool,
+    /// When what is written must be synced.
+    sync_at: Option<Instant>,
 }
 
 impl Bell {
     /// A flight has landed.
-    pub(crate) fn landed(&self, unvouched: bool, spare_wanted: bool) {
+    pub(crate) fn landed(&self, left: Left) {
         self.flights.fetch_add(1, Ordering::Relaxed);
-        let newly_wanted = spare_wanted && !self.spare_wanted.swap(true, Ordering::AcqRel);
-        let newly_due = (unvouched || spare_wanted) && !self.due.swap(true, Ordering::AcqRel);
-        if newly_due || newly_wanted {
-            // Through the lock, so that the thread is either before its look or asleep, never between the two.
-            drop(self.stopped.lock());
-            self.ring.notify_one();
+        let wishes = [
+            (left.leaderless, &self.flush_wanted),
+            (left.spare_wanted, &self.spare_wanted),
+            (left.unsynced, &self.sync_wanted),
+            (left.unvouched, &self.vouch_wanted),
+        ];
+        if wishes.into_iter().fold(false, |new, (wanted, wish)| (wanted && is_new(wish)) || new) {
+            self.ring();
         }
+    }
+
+    /// Something waits that nobody leads.
+    pub(crate) fn flush(&self) {
+        if is_new(&self.flush_wanted) {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        drop(self.state.lock());
+        self.ring.notify_one();
     }
 
     /// Lets the thread go.
     pub(crate) fn stop(&self) {
-        if let Ok(mut stopped) = self.stopped.lock() {
-            *stopped = true;
+        if let Ok(mut state) = self.state.lock() {
+            state.stopped = true;
         }
         self.ring.notify_all();
     }
 
-    /// Sleeps until there is something to do; `None` once stopped. Asks for a vouch when no flight has landed for as
-    /// long as `quiet`.
-    pub(crate) fn wait(&self, quiet: Duration) -> Option<Call> {
-        let mut stopped = self.stopped.lock().ok()?;
+    /// Sleeps until there is something to do; `None` once stopped. Asks for a sync when something has been written for
+    /// as long as `sync_every`, for a vouch when no flight has landed for as long as `quiet`.
+    pub(crate) fn wait(&self, quiet: Duration, sync_every: Duration) -> Option<Call> {
+        let mut state = self.state.lock().ok()?;
         loop {
-            if *stopped {
+            if state.stopped {
                 return None;
             }
+            // Seldom work first: flushes can come without end.
             if self.spare_wanted.swap(false, Ordering::AcqRel) {
                 return Some(Call::Spare);
             }
-            if !self.due.load(Ordering::Acquire) {
-                stopped = self.ring.wait(stopped).ok()?;
-                continue;
+            let now = Instant::now();
+            if self.sync_wanted.load(Ordering::Acquire) && *state.sync_at.get_or_insert(now + sync_every) <= now {
+                state.sync_at = None;
+                self.sync_wanted.store(false, Ordering::Release);
+                return Some(Call::Sync);
+            }
+            if self.flush_wanted.swap(false, Ordering::AcqRel) {
+                return Some(Call::Flush);
             }
             let flights = self.flights.load(Ordering::Relaxed);
-            let (woken, timeout) = self.ring.wait_timeout(stopped, quiet).ok()?;
-            stopped = woken;
-            if timeout.timed_out() && flights == self.flights.load(Ordering::Relaxed) {
-                self.due.store(false, Ordering::Release);
+            let vouching = self.vouch_wanted.load(Ordering::Acquire);
+            let until_sync = state.sync_at.map(|at| at - now);
+            let (woken, timed_out) = match (vouching.then_some(quiet), until_sync) {
+                (None, None) => (self.ring.wait(state).ok()?, false),
+                (one, other) => {
+                    let shorter = one.into_iter().chain(other).min().unwrap_or(quiet);
+                    let (woken, timeout) = self.ring.wait_timeout(state, shorter).ok()?;
+                    (woken, timeout.timed_out() && shorter == quiet)
+                }
+            };
+            state = woken;
+            if vouching && timed_out && flights == self.flights.load(Ordering::Relaxed) {
+                self.vouch_wanted.store(false, Ordering::Release);
                 return Some(Call::Quiet);
             }
         }
     }
+}
+
+/// Notes a wish; whether it was not noted before.
+fn is_new(wish: &AtomicBool) -> bool {
+    !wish.load(Ordering::Acquire) && !wish.swap(true, Ordering::AcqRel)
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::ledger::batch::{Batch, Item};
+use crate::ledger::batch::{Batch, Item, ReceiptItem};
 use crate::model::canon::request_digest;
 use crate::model::entry::Entry;
 use crate::model::event::Event;
@@ -53,10 +53,26 @@ pub(crate) struct Planned {
 pub(crate) enum Outcome {
     /// It may be appended.
     Plan(Vec<Planned>),
-    /// It was appended before: its batch begins at this seq, and the writer of this epoch placed it.
-    Replay { batch: Seq, epoch: u32, rests_on: Seq },
+    /// It was appended before.
+    Replay { before: Replay, rests_on: Seq },
     /// It is refused; the refusal rests on the entry at this seq.
     Refuse { error: Error, rests_on: Seq },
+}
+
+/// A batch that was appended before.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    /// Seq of its first event.
+    pub batch: Seq,
+    /// Of the writer that placed it.
+    pub epoch: u32,
+    /// How many events are asked for.
+    pub events: u64,
+    /// The first task and key that are asked for.
+    pub task: String,
+    pub key: String,
+    /// The place of its only event, where it has one.
+    pub alone: Option<ReceiptItem>,
 }
 
 /// Where the log stands.
@@ -75,6 +91,9 @@ pub(crate) struct Standing {
 pub(crate) fn check_batch(batch: Batch, hash_key: &[u8; 16]) -> Result<Checked, Error> {
     let whole = |what, problem| Err(Error::Limit { task: String::new(), what, problem });
     let events = batch.len();
+    if events == 0 {
+        return whole("batch", "has no event".to_owned());
+    }
     if events > limits::BATCH_EVENTS_MAX {
         return whole("batch", format!("has {events} events, at most {} are allowed", limits::BATCH_EVENTS_MAX));
     }
@@ -110,17 +129,6 @@ pub(crate) fn check_batch(batch: Batch, hash_key: &[u8; 16]) -> Result<Checked, 
         return whole("batch", format!("takes {room} bytes, at most {} are allowed", limits::BATCH_BYTES_MAX));
     }
     Ok(Checked { items, room, events: events as u64, bytes_max: bytes_total })
-}
-
-impl Checked {
-    /// The first task and key of a batch that has keys.
-    pub(crate) fn first_key(&self) -> (String, String) {
-        let keyed = self.items.iter().find_map(|item| {
-            let key = item.item.event.as_ref()?.key.clone()?;
-            Some((item.item.task.clone(), key))
-        });
-        keyed.unwrap_or_default()
-    }
 }
 
 /// An over-long id is named by its beginning.
@@ -180,7 +188,8 @@ pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<
             from: decided.from,
             event,
         };
-        let origin = Origin { batch, epoch: standing.epoch, digest: *digest };
+        let last_of_batch = Some(n) == last_event;
+        let origin = Origin { batch, last: last_of_batch, epoch: standing.epoch, digest: *digest };
         let after = Slot::after(before, &entry, &origin)
             .unwrap_or_else(|broken| panic!("{} was decided and does not fold: {broken:?}", item.task));
         let after = Arc::new(after);
@@ -189,7 +198,7 @@ pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<
             back: before.map_or(Seq::ZERO, |slot| slot.seq),
             key_back: before.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq),
             digest: *digest,
-            last_of_batch: Some(n) == last_event,
+            last_of_batch,
         };
         changed.insert(&item.task, (Arc::clone(&task), Arc::clone(&after)));
         placed_at = at;
@@ -201,6 +210,7 @@ pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<
 /// Looks the keys of a batch up in the windows of their tasks; `None` where none of them is known.
 fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
     let mut known: Vec<Keyed> = Vec::new();
+    let mut named = None;
     let mut unknown = 0;
     for CheckedItem { item, digest, .. } in &checked.items {
         let Some((key, digest)) = item.event.as_ref().and_then(|event| event.key.as_deref()).zip(*digest) else {
@@ -217,7 +227,10 @@ fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
             Some(keyed) if known.first().is_some_and(|first| first.batch != keyed.batch) => {
                 return Some(refuse(keyed.seq));
             }
-            Some(keyed) => known.push(keyed.clone()),
+            Some(keyed) => {
+                named.get_or_insert((&item.task, key));
+                known.push(keyed.clone());
+            }
             None => unknown += 1,
         }
         if unknown > 0
@@ -226,9 +239,18 @@ fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
             return Some(refuse(first.seq));
         }
     }
-    let first = known.first()?;
+    let (first, (task, key)) = known.first().zip(named)?;
     let rests_on = known.iter().map(|keyed| keyed.seq).max().unwrap_or(first.seq);
-    Some(Outcome::Replay { batch: first.batch, epoch: first.epoch, rests_on })
+    let alone = ReceiptItem { task: task.clone(), seq: first.seq, version: first.version, at: first.at };
+    let before = Replay {
+        batch: first.batch,
+        epoch: first.epoch,
+        events: checked.events,
+        task: task.clone(),
+        key: key.to_owned(),
+        alone: first.alone.then_some(alone),
+    };
+    Some(Outcome::Replay { before, rests_on })
 }
 
 /// The entry's time, and what was said where it differs; or the stated time that lies too far ahead.

@@ -1,29 +1,74 @@
-//! Coming to rest: flushing what waits, and the frames that say so (vouch and close).
+//! Coming to rest: making durable what was placed, and the frames that say so (vouch and close).
 
 use std::sync::MutexGuard;
 
 use crate::error::Result;
 use crate::ledger::core::{Commit, Core, Status};
 use crate::ledger::spare;
+use crate::model::seq::Seq;
 use crate::storage::frame::FrameKind;
 use crate::storage::names;
 use crate::vfs::ops::Process;
 
 impl Core {
-    /// Flushes what waits; when it returns, all that was placed before is durable.
+    /// One step towards rest: waits, leads or syncs. Says whether nothing is left: all that was placed is durable, and
+    /// nobody is at work but one who rolls.
+    pub(crate) fn step_to_rest<'a>(&'a self, commit: MutexGuard<'a, Commit>) -> (MutexGuard<'a, Commit>, bool) {
+        if commit.flying || commit.syncing {
+            return (self.wait_landed(commit), false);
+        }
+        if !commit.buffer.is_empty() {
+            self.lead(commit);
+        } else if commit.unsynced {
+            self.sync_written(commit);
+        } else {
+            return (commit, true);
+        }
+        (self.commit(), false)
+    }
+
+    /// Makes durable all that was placed before.
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Closed`].
     pub(crate) fn drain<'a>(&'a self, mut commit: MutexGuard<'a, Commit>) -> Result<MutexGuard<'a, Commit>> {
         loop {
             commit.usable()?;
-            if commit.flying || commit.rolling {
+            if commit.rolling {
                 commit = self.wait_landed(commit);
-            } else if !commit.buffer.is_empty() {
-                self.lead(commit);
+                continue;
+            }
+            let at_rest;
+            (commit, at_rest) = self.step_to_rest(commit);
+            if at_rest {
+                return Ok(commit);
+            }
+        }
+    }
+
+    /// Waits until all that was placed before this call is durable, and says up to where everything is.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] where a write or sync failed.
+    pub(crate) fn sync(&self) -> Result<Seq> {
+        let mut commit = self.commit();
+        let asked = commit.placed;
+        loop {
+            let durable = self.gate.durable();
+            if durable >= asked {
+                return Ok(durable);
+            }
+            if !commit.is_open() {
+                drop(commit);
+                return Err(self.unknown(durable.next(), asked));
+            }
+            if commit.rolling {
+                commit = self.wait_landed(commit);
+            } else if self.gate.head() >= asked && commit.unsynced && !commit.syncing {
+                self.sync_written(commit);
                 commit = self.commit();
             } else {
-                return Ok(commit);
+                (commit, _) = self.step_to_rest(commit);
             }
         }
     }
@@ -67,6 +112,7 @@ impl Core {
         commit.status = Status::Closed;
         let unused = commit.spare.take();
         drop(commit);
+        self.landed.notify_all();
         self.mark_live(Process { pid: 0, start: 0 });
         if unused.is_some() && spare::check_home(&*self.vfs, &self.dir, self.inode).is_ok() {
             // It only takes up room now. The next writer would remove it, too.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 
 use crate::error::{Error, Result};
-use crate::ledger::bell::Bell;
+use crate::ledger::bell::{Bell, Left};
 use crate::ledger::check::Planned;
 use crate::ledger::gate::Gate;
 use crate::ledger::history::LogView;
@@ -25,7 +25,7 @@ use crate::storage::frame::{FrameKind, FrameSeed};
 use crate::storage::identity::Identity;
 use crate::storage::live::Live;
 use crate::storage::segment::Segment;
-use crate::vfs::ops::{Lock, Process, Vfs};
+use crate::vfs::ops::{Process, Vfs};
 
 /// Room that is kept in every segment for an open, a vouch and a close frame.
 pub(crate) const FACTS_BYTES: u64 = 256;
@@ -42,21 +42,19 @@ pub(crate) struct Core {
     pub boot_id: [u8; 16],
     pub process: Process,
     pub epoch: u32,
-    /// As of the durable head.
+    /// As of the head.
     pub tasks: RwLock<Tasks>,
     pub segments: RwLock<Vec<Arc<Segment>>>,
     pub gate: Gate,
     pub live: Live,
-    /// How often `live` was written: at opening, by the one that flies, and at closing; never by two at once.
+    /// How often `live` was written: at opening, by the one that syncs, and at closing; never by two at once.
     pub live_count: AtomicU64,
     /// How many batches wait for the next flight. Changed under the commit lock, looked at without it.
     pub waiting: AtomicUsize,
     pub bell: Bell,
     pub commit: Mutex<Commit>,
-    /// Signalled when a flight, a roll or the making of a spare has ended, and on poison.
+    /// Signalled when a flight, a sync, a roll or the making of a spare has ended, on close and on poison.
     pub landed: Condvar,
-    /// The writer's lock on the directory; held until the last handle is gone.
-    pub _lock: Box<dyn Lock>,
 }
 
 /// Where appending stands.
@@ -73,7 +71,7 @@ pub(crate) struct Commit {
     pub status: Status,
     pub placed: Seq,
     pub placed_at: u64,
-    /// What is placed and not yet durable, by task.
+    /// What is placed and not yet acknowledged, by task.
     pub overlay: HashMap<Arc<str>, Arc<Slot>>,
     /// The slots that the waiting frames make, in order.
     pub pending: Vec<(Arc<str>, Arc<Slot>)>,
@@ -84,9 +82,21 @@ pub(crate) struct Commit {
     pub taken: Seq,
     /// How many batches the last two flights had.
     pub company: [usize; 2],
+    /// Somebody writes to the log.
     pub flying: bool,
+    /// Bytes of the flight that is on its way.
+    pub in_air: usize,
+    /// Somebody syncs what is written (`Buffered` only).
+    pub syncing: bool,
+    /// Something is written that no sync covers which has begun since (`Buffered` only).
+    pub unsynced: bool,
     /// Somebody drains and rolls; nothing is placed meanwhile.
     pub rolling: bool,
+    /// What a submit that does not fit waits for.
+    pub roll_wish: Option<RollWish>,
+    /// How often such a wish could not be met, and why the last time.
+    pub roll_failures: u64,
+    pub roll_error: Option<Error>,
     /// How many wait for `landed`.
     pub onlookers: usize,
     pub active: Arc<Segment>,
@@ -101,6 +111,15 @@ pub(crate) struct Commit {
     pub spare: Option<Spare>,
     /// Somebody makes a spare, without holding this lock.
     pub making: bool,
+}
+
+/// A roll that the background thread is to make.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RollWish {
+    /// The segment in which there is no room.
+    pub full: u64,
+    /// How many bytes the next one must hold.
+    pub room: u64,
 }
 
 /// What a new writer starts from.
@@ -130,7 +149,13 @@ impl Commit {
             taken: start.head,
             company: [0; 2],
             flying: false,
+            in_air: 0,
+            syncing: false,
+            unsynced: false,
             rolling: false,
+            roll_wish: None,
+            roll_failures: 0,
+            roll_error: None,
             onlookers: 0,
             active: start.active,
             numbers: start.numbers,
@@ -162,9 +187,24 @@ impl Commit {
         matches!(self.status, Status::Open)
     }
 
-    /// Whether nothing waits and nobody flies.
+    /// Whether all that was placed is durable and nobody is at work.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.buffer.is_empty() && !self.flying && !self.rolling
+        self.buffer.is_empty() && !self.flying && !self.rolling && !self.syncing && !self.unsynced
+    }
+
+    /// Bytes that are placed and not yet acknowledged.
+    pub(crate) fn unflushed(&self) -> usize {
+        self.buffer.bytes_max() + self.in_air
+    }
+
+    /// What there is to do for the background thread, beside leading.
+    pub(crate) fn left(&self) -> Left {
+        Left {
+            leaderless: false,
+            unvouched: self.vouched < self.placed,
+            unsynced: self.unsynced,
+            spare_wanted: self.filled_percent() >= 50 && self.spare.is_none(),
+        }
     }
 
     pub(crate) fn usable(&self) -> Result<()> {
@@ -212,10 +252,10 @@ impl Core {
         self.commit.lock().expect("a thread panicked while it placed a batch; the ledger must be opened anew")
     }
 
-    /// The segments as of the durable head.
+    /// The segments as of the head.
     pub(crate) fn log(&self) -> LogView {
         // The head first: segments that are added later only make more of it readable.
-        let head = self.gate.durable();
+        let head = self.gate.head();
         LogView { segments: self.segments.read().expect("no writer panics").clone(), head }
     }
 }

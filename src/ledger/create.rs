@@ -94,7 +94,7 @@ pub(crate) fn create(vfs: &dyn Vfs, dir: &Path, options: &Options) -> Result<()>
     }
     let mut random = [0; 36];
     vfs.random(&mut random).map_err(Error::io("draw random bytes for", dir))?;
-    let mut identity = Identity { uuid: [0; 16], hash_key: [0; 16], created: vfs.now_ms() };
+    let mut identity = Identity { uuid: [0; 16], hash_key: [0; 16], created: options.now_ms() };
     let (uuid, rest) = random.split_at(16);
     let (hash_key, salt) = rest.split_at(16);
     identity.uuid.copy_from_slice(uuid);
@@ -102,7 +102,7 @@ pub(crate) fn create(vfs: &dyn Vfs, dir: &Path, options: &Options) -> Result<()>
     let salt = u32::from_le_bytes(salt.try_into().expect("36 bytes less 32 are four"));
 
     let capacity = next_capacity(options, None, 0);
-    let spare = spare::prepare(vfs, dir, options.file_mode, capacity)?;
+    let spare = spare::prepare(vfs, dir, options.file_mode, capacity, &mut || {})?;
     let header = SegmentHeader {
         identity,
         number: 1,

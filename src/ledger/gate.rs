@@ -1,11 +1,16 @@
-//! Where appends wait until they are durable: one word for each cohort, so that one call wakes exactly those that a
-//! sync has made durable.
+//! Where appends wait until they are acknowledged: one word for each cohort, so that one call wakes exactly those that
+//! a flight has carried.
 //!
-//! Invariants: `durable` only grows, and is raised before the words of its cohort change; a poisoned gate stays so.
-//! A waiter takes its ticket under the commit lock while somebody flies, or before it looks; a landing changes the word
-//! only after it has held that lock, so that no change is missed. Nobody holds a lock while waiting.
+//! Invariants: `durable <= head`, and both only grow; they are raised before the words of their cohort change; a poisoned
+//! gate stays so. A waiter takes its turn under the commit lock while somebody flies, or before it looks; a landing
+//! changes the word only after it has held that lock, so that no change is missed. Nobody holds a lock while waiting.
+//! Tasks of an executor wait through wakers, which are called when no lock is held.
 
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::task::Waker;
 
 use crate::model::seq::Seq;
 
@@ -15,7 +20,7 @@ const WORDS: usize = 64;
 /// What waiting came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
-    Durable,
+    Acknowledged,
     Poisoned,
     /// Neither yet.
     Pending,
@@ -23,14 +28,20 @@ pub(crate) enum Waited {
 
 #[derive(Debug)]
 pub(crate) struct Gate {
+    /// The last seq that is acknowledged and shown: durable, or written where that is enough.
+    head: AtomicU64,
+    /// The last seq that a returned sync covers.
     durable: AtomicU64,
     poisoned: AtomicBool,
     words: [AtomicU32; WORDS],
+    waiters: AtomicU64,
+    /// By the seq that each waits for, and the number of who waits.
+    wakers: Mutex<BTreeMap<(Seq, u64), Waker>>,
 }
 
 /// The state of a cohort's word before the waiter looked at anything else.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ticket {
+pub(crate) struct Turn {
     cohort: u64,
     seen: u32,
 }
@@ -38,26 +49,44 @@ pub(crate) struct Ticket {
 impl Gate {
     pub(crate) fn new(durable: Seq) -> Gate {
         Gate {
+            head: AtomicU64::new(durable.0),
             durable: AtomicU64::new(durable.0),
             poisoned: AtomicBool::new(false),
             words: std::array::from_fn(|_| AtomicU32::new(0)),
+            waiters: AtomicU64::new(0),
+            wakers: Mutex::default(),
         }
+    }
+
+    pub(crate) fn head(&self) -> Seq {
+        Seq(self.head.load(Ordering::Acquire))
     }
 
     pub(crate) fn durable(&self) -> Seq {
         Seq(self.durable.load(Ordering::Acquire))
     }
 
-    pub(crate) fn raise(&self, durable: Seq) {
+    pub(crate) fn raise_head(&self, head: Seq) {
+        let before = self.head.swap(head.0, Ordering::AcqRel);
+        assert!(before <= head.0, "the head fell from {before} to {head}");
+    }
+
+    pub(crate) fn raise_durable(&self, durable: Seq) {
         let before = self.durable.swap(durable.0, Ordering::AcqRel);
         assert!(before <= durable.0, "the durable head fell from {before} to {durable}");
     }
 
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// To be called without any lock: wakers are called.
     pub(crate) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
         for cohort in 0..WORDS as u64 {
             self.wake_all(cohort);
         }
+        self.wake_tasks();
     }
 
     fn word(&self, cohort: u64) -> &AtomicU32 {
@@ -65,16 +94,16 @@ impl Gate {
     }
 
     /// To be taken under the commit lock while somebody flies, or before looking at whatever the wait is for.
-    pub(crate) fn ticket(&self, cohort: u64) -> Ticket {
-        Ticket { cohort, seen: self.word(cohort).load(Ordering::Acquire) }
+    pub(crate) fn turn(&self, cohort: u64) -> Turn {
+        Turn { cohort, seen: self.word(cohort).load(Ordering::Acquire) }
     }
 
     /// Where things stand for somebody who waits for this seq.
     pub(crate) fn look(&self, seq: Seq) -> Waited {
-        // Poison first: what became durable before it is durable all the same.
-        let poisoned = self.poisoned.load(Ordering::Acquire);
-        if self.durable() >= seq {
-            Waited::Durable
+        // Poison first: what was acknowledged before it stays so.
+        let poisoned = self.is_poisoned();
+        if self.head() >= seq {
+            Waited::Acknowledged
         } else if poisoned {
             Waited::Poisoned
         } else {
@@ -82,9 +111,9 @@ impl Gate {
         }
     }
 
-    /// Sleeps until the word of the ticket's cohort changes.
-    pub(crate) fn sleep(&self, ticket: Ticket) {
-        wait(self.word(ticket.cohort), ticket.seen);
+    /// Sleeps until the word of the turn's cohort changes.
+    pub(crate) fn sleep(&self, turn: Turn) {
+        wait(self.word(turn.cohort), turn.seen);
     }
 
     /// Wakes everybody who waits for this cohort.
@@ -93,10 +122,49 @@ impl Gate {
         wake(self.word(cohort), u32::MAX);
     }
 
-    /// Wakes one who waits for this cohort, to lead it.
-    pub(crate) fn wake_one(&self, cohort: u64) {
+    /// Wakes one who waits for this cohort, to lead it; `false` where nobody was asleep.
+    pub(crate) fn wake_one(&self, cohort: u64) -> bool {
         self.word(cohort).fetch_add(1, Ordering::Release);
-        wake(self.word(cohort), 1);
+        wake(self.word(cohort), 1)
+    }
+
+    /// A number that no other waiter has.
+    pub(crate) fn new_waiter(&self) -> u64 {
+        self.waiters.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has a waker called once this seq is acknowledged, in place of the one that this waiter left before. Look again
+    /// afterwards: it may have happened before the waker was here.
+    pub(crate) fn leave_waker(&self, seq: Seq, waiter: u64, waker: Waker) {
+        let before = self.wakers().insert((seq, waiter), waker);
+        // Dropping one runs foreign code, and so is done without the lock.
+        drop(before);
+    }
+
+    pub(crate) fn take_waker(&self, seq: Seq, waiter: u64) {
+        let before = self.wakers().remove(&(seq, waiter));
+        drop(before);
+    }
+
+    /// Calls the wakers of all whose wait is over. To be called without any lock.
+    pub(crate) fn wake_tasks(&self) {
+        let poisoned = self.is_poisoned();
+        let ready = {
+            let mut wakers = self.wakers();
+            if wakers.is_empty() {
+                return;
+            }
+            let later = if poisoned { BTreeMap::new() } else { wakers.split_off(&(self.head().next(), 0)) };
+            std::mem::replace(&mut *wakers, later)
+        };
+        for waker in ready.into_values() {
+            // Foreign code: its panic must not end the flight of others, who are acknowledged all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, BTreeMap<(Seq, u64), Waker>> {
+        self.wakers.lock().expect("no foreign code runs under this lock")
     }
 }
 
@@ -107,10 +175,10 @@ fn wait(word: &AtomicU32, seen: u32) {
 }
 
 #[cfg(target_os = "linux")]
-fn wake(word: &AtomicU32, waiters: u32) {
+fn wake(word: &AtomicU32, waiters: u32) -> bool {
     let waiters = waiters.min(i32::MAX as u32);
-    rustix::thread::futex::wake(word, rustix::thread::futex::Flags::PRIVATE, waiters)
-        .expect("waking through a valid word cannot fail");
+    let woken = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::PRIVATE, waiters);
+    woken.expect("waking through a valid word cannot fail") > 0
 }
 
 /// Where the system has no futex: yields until the word changes.
@@ -122,7 +190,9 @@ fn wait(word: &AtomicU32, seen: u32) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn wake(_: &AtomicU32, _: u32) {}
+fn wake(_: &AtomicU32, _: u32) -> bool {
+    false
+}
 
 #[cfg(test)]
 mod tests {
@@ -131,18 +201,18 @@ mod tests {
     #[test]
     fn a_change_between_looking_and_sleeping_is_not_missed() {
         let gate = Gate::new(Seq::ZERO);
-        let ticket = gate.ticket(3);
-        gate.raise(Seq(1));
+        let turn = gate.turn(3);
+        gate.raise_head(Seq(1));
         gate.wake_all(3);
-        gate.sleep(ticket);
-        assert_eq!(gate.look(Seq(1)), Waited::Durable);
+        gate.sleep(turn);
+        assert_eq!(gate.look(Seq(1)), Waited::Acknowledged);
     }
 
     #[test]
-    fn what_was_durable_before_the_poison_is_durable() {
+    fn what_was_acknowledged_before_the_poison_stays_so() {
         let gate = Gate::new(Seq(5));
         gate.poison();
-        assert_eq!(gate.look(Seq(5)), Waited::Durable);
+        assert_eq!(gate.look(Seq(5)), Waited::Acknowledged);
         assert_eq!(gate.look(Seq(6)), Waited::Poisoned);
     }
 }

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::ledger::batch::{Batch, Receipt};
+use crate::ledger::commit::{Asker, End};
 use crate::ledger::core::Core;
 use crate::ledger::history::{Entries, History};
 use crate::ledger::maintain;
@@ -13,6 +14,7 @@ use crate::ledger::open::{self, OpenReport};
 use crate::ledger::options::{Maintenance, Options};
 use crate::ledger::reader::Reader;
 use crate::ledger::report::{Level, VerifyReport};
+use crate::ledger::ticket::Ticket;
 use crate::ledger::verify;
 use crate::ledger::view::{At, View, bad_output};
 use crate::model::event::Event;
@@ -20,10 +22,12 @@ use crate::model::expect::Expect;
 use crate::model::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::model::seq::Seq;
 use crate::model::tasks::{Counts, Filter, Page, Task};
+use crate::vfs::ops::Lock;
 
 /// A ledger, open for appending and reading. Clones share it; it closes when the last one is dropped.
 ///
-/// Every read answers at the durable head: what it shows cannot go away again.
+/// Every read answers at the durable head: what it shows cannot go away again. (With
+/// [`Durability::Buffered`](crate::Durability) it is the written head, and a power cut can take the last of it.)
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -48,6 +52,8 @@ struct Owner {
     core: Arc<Core>,
     report: OpenReport,
     thread: Option<JoinHandle<()>>,
+    /// The writer's lock on the directory. Not in the core: a ticket may outlive all handles.
+    _lock: Box<dyn Lock>,
 }
 
 impl Drop for Owner {
@@ -82,7 +88,7 @@ impl Ledger {
     pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Ledger> {
         let maintenance = options.maintenance;
         let dir = &options.vfs.absolute(dir).map_err(Error::io("find", dir))?;
-        let (core, report) = open::writer(dir, options)?;
+        let (core, lock, report) = open::writer(dir, options)?;
         let core = Arc::new(core);
         let thread = match maintenance {
             Maintenance::Manual => None,
@@ -93,7 +99,7 @@ impl Ledger {
                 Some(spawned.map_err(Error::io("start a thread for", dir))?)
             }
         };
-        Ok(Ledger { owner: Arc::new(Owner { core, report, thread }) })
+        Ok(Ledger { owner: Arc::new(Owner { core, report, thread, _lock: lock }) })
     }
 
     fn core(&self) -> &Core {
@@ -106,7 +112,7 @@ impl Ledger {
         &self.owner.report
     }
 
-    /// Appends one event, and returns once it is durable.
+    /// Appends one event, and returns once it is durable (written, with [`Durability::Buffered`](crate::Durability)).
     ///
     /// # Errors
     /// As [`Ledger::commit`].
@@ -114,7 +120,7 @@ impl Ledger {
         self.append_if(task, event, Expect::Any)
     }
 
-    /// Appends one event where the expectation holds, and returns once it is durable.
+    /// Appends one event where the expectation holds; else as [`Ledger::append`].
     ///
     /// # Errors
     /// As [`Ledger::commit`].
@@ -124,7 +130,7 @@ impl Ledger {
         self.commit(batch)
     }
 
-    /// Appends a batch, all of it or nothing, and returns once it is durable.
+    /// Appends a batch, all of it or nothing; else as [`Ledger::append`].
     ///
     /// # Errors
     /// Refused, and nothing has changed: [`Error::Limit`], [`Error::Illegal`], [`Error::Conflict`], [`Error::Key`],
@@ -132,6 +138,46 @@ impl Ledger {
     /// sync failed after it had its place; whether it is there shows when the ledger is opened anew.
     pub fn commit(&self, batch: Batch) -> Result<Receipt> {
         self.core().append(batch)
+    }
+
+    /// Gives one event its place, and returns before it is durable; the ticket tells when it is. Does no I/O: where
+    /// nobody waits or appends, the ledger's own thread flushes. Waits while 8 MiB are unflushed, or while the next
+    /// segment is made.
+    ///
+    /// # Errors
+    /// As [`Ledger::commit`], but for a refusal that rests on an entry which is not durable yet: that one the ticket
+    /// tells, since the entry may still be lost.
+    pub fn submit(&self, task: impl Into<String>, event: Event) -> Result<Ticket> {
+        let mut batch = Batch::new();
+        batch.push(task, event, Expect::Any);
+        self.submit_batch(batch)
+    }
+
+    /// As [`Ledger::submit`], for a batch.
+    ///
+    /// # Errors
+    /// As [`Ledger::submit`].
+    pub fn submit_batch(&self, batch: Batch) -> Result<Ticket> {
+        let core = &self.owner.core;
+        let (commit, claim) = core.admit(batch, Asker::Submit)?;
+        let nobody_leads = !commit.flying && !commit.rolling && !commit.buffer.is_empty();
+        drop(commit);
+        if nobody_leads {
+            core.bell.flush();
+        }
+        match claim.end {
+            End::Refused(error) if core.gate.head() >= claim.last => Err(error),
+            _ => Ok(Ticket::new(Arc::clone(core), claim)),
+        }
+    }
+
+    /// Waits until all that was appended or submitted before this call is durable, and gives the seq up to which
+    /// everything is. In [`Durability::Buffered`](crate::Durability) this is what a power cut cannot take any more.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] where a write or sync failed.
+    pub fn sync(&self) -> Result<Seq> {
+        self.core().sync()
     }
 
     /// The task with this id, if there is a live record.
@@ -158,9 +204,16 @@ impl Ledger {
         self.core().tasks.read().expect("no writer panics").counts()
     }
 
-    /// The last durable entry; `Seq(0)` in an empty ledger.
+    /// The last entry that reads show; `Seq(0)` in an empty ledger. It is durable, or written with
+    /// [`Durability::Buffered`](crate::Durability).
     #[must_use]
     pub fn head(&self) -> Seq {
+        self.core().gate.head()
+    }
+
+    /// The last entry that is durable: a power cut cannot take it or any before it.
+    #[must_use]
+    pub fn durable(&self) -> Seq {
         self.core().gate.durable()
     }
 
@@ -174,7 +227,7 @@ impl Ledger {
         last.map_or_else(|| Ok(History::empty()), |last| core.log().history(task, last))
     }
 
-    /// All entries from a seq on, in order, up to the durable head as of this call.
+    /// All entries from a seq on, in order, up to the head as of this call.
     #[must_use]
     pub fn entries(&self, from: Seq) -> Entries {
         self.core().log().entries(from)
@@ -191,12 +244,15 @@ impl Ledger {
         View::replay(&core.log(), &core.dir, head_at, at)
     }
 
-    /// Does the work that no append should wait for, as far as it is due: a spare segment once the active one is
-    /// half full, and a vouch for what no frame names as durable yet. With [`Maintenance::Thread`] that thread does it.
+    /// Does the work that no append should wait for, as far as it is due: flushes what was submitted, syncs what is
+    /// written, makes a spare segment once the active one is half full, and vouches for what no frame names as durable
+    /// yet. With [`Maintenance::Thread`] that thread does it.
     ///
     /// # Errors
     /// [`Error::NoSpace`], [`Error::Io`], [`Error::Poisoned`].
     pub fn maintain(&self) -> Result<()> {
+        self.core().serve();
+        maintain::sync(self.core());
         maintain::prepare_spare(self.core())?;
         maintain::vouch(self.core())
     }

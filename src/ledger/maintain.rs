@@ -20,11 +20,28 @@ const QUIET: Duration = Duration::from_millis(100);
 pub(crate) fn run(core: &Core) {
     // No error is lost: a spare that could not be made is made again by the append that needs it, which says so,
     // and a vouch that failed has poisoned the ledger, which the next append says.
-    while let Some(call) = core.bell.wait(QUIET) {
+    let sync_every = core.options.durability.sync_every();
+    while let Some(call) = core.bell.wait(QUIET, sync_every) {
         let _ = match call {
             Call::Spare => prepare_spare(core),
             Call::Quiet => vouch(core),
+            Call::Flush => {
+                core.serve();
+                Ok(())
+            }
+            Call::Sync => {
+                sync(core);
+                Ok(())
+            }
         };
+    }
+}
+
+/// Makes durable what is written, if it is not yet and nobody is at it.
+pub(crate) fn sync(core: &Core) {
+    let commit = core.commit();
+    if commit.is_open() && commit.unsynced && !commit.syncing && !commit.rolling {
+        core.sync_written(commit);
     }
 }
 
@@ -42,8 +59,10 @@ pub(crate) fn prepare_spare(core: &Core) -> Result<()> {
     commit.making = true;
     let capacity = next_capacity(&core.options, Some(commit.active.header.capacity), 0);
     drop(commit);
+    // While it is written, flights go on; a roll would wait for this very spare.
+    let mut pause = || core.flush();
     let made = spare::check_home(&*core.vfs, &core.dir, core.inode)
-        .and_then(|()| spare::prepare(&*core.vfs, &core.dir, core.options.file_mode, capacity));
+        .and_then(|()| spare::prepare(&*core.vfs, &core.dir, core.options.file_mode, capacity, &mut pause));
     let mut commit = core.commit();
     commit.making = false;
     let made = made.map(|spare| commit.spare = Some(spare));

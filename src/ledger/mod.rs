@@ -20,6 +20,8 @@ mod core;
 
 mod commit;
 
+pub mod ticket;
+
 mod roll;
 
 mod close;

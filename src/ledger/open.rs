@@ -160,7 +160,7 @@ fn show(loaded: Loaded, dir: &Path) -> (View, OpenReport) {
 ///
 /// # Errors
 /// As [`crate::Ledger::open`].
-pub(crate) fn writer(dir: &Path, options: Options) -> Result<(Core, OpenReport)> {
+pub(crate) fn writer(dir: &Path, options: Options) -> Result<(Core, Box<dyn Lock>, OpenReport)> {
     let vfs = Arc::clone(&options.vfs);
     let vfs = &*vfs;
     if !has_ledger(vfs, dir)? {
@@ -187,8 +187,8 @@ pub(crate) fn writer(dir: &Path, options: Options) -> Result<(Core, OpenReport)>
     }
     let loaded = load(vfs, dir, Access::ReadWrite, &|_| false)?;
     let report = OpenReport { created, ..loaded.report() };
-    let core = recover(loaded, dir, options, lock)?;
-    Ok((core, report))
+    let core = recover(loaded, dir, options)?;
+    Ok((core, lock, report))
 }
 
 fn foreign(dir: &Path) -> Error {
@@ -210,7 +210,7 @@ fn take_lock(vfs: &dyn Vfs, dir: &Path, mode: u32) -> Result<Box<dyn Lock>> {
 }
 
 /// Makes durable what was accepted, and readies the place where the next frame goes.
-fn recover(loaded: Loaded, dir: &Path, options: Options, lock: Box<dyn Lock>) -> Result<Core> {
+fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
     let vfs = Arc::clone(&options.vfs);
     let vfs = &*vfs;
     let Loaded { identity, inode, mark, mut segments, tasks, end, .. } = loaded;
@@ -251,7 +251,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options, lock: Box<dyn Lock>) ->
     } else {
         let mut salt = [0; 4];
         vfs.random(&mut salt).map_err(Error::io("draw random bytes for", dir))?;
-        let spare = spare::prepare(vfs, dir, options.file_mode, next_capacity(&options, None, 0))?;
+        let spare = spare::prepare(vfs, dir, options.file_mode, next_capacity(&options, None, 0), &mut || {})?;
         let header = SegmentHeader {
             identity,
             number: last.header.number + 1,
@@ -294,7 +294,6 @@ fn recover(loaded: Loaded, dir: &Path, options: Options, lock: Box<dyn Lock>) ->
         commit: Mutex::new(Commit::new(start)),
         landed: Condvar::new(),
         options,
-        _lock: lock,
     };
     core.mark_live(process);
     Ok(core)

@@ -1,6 +1,8 @@
 //! `Options`: how a ledger is opened; every knob with its unit and default.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::limits::SEGMENT_BYTES_DEFAULT;
 use crate::vfs::ops::Vfs;
@@ -16,6 +18,47 @@ pub enum Maintenance {
     Manual,
 }
 
+/// When an append returns, and what it has been saved from by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// After fdatasync: it survives a power cut. Concurrent appends share one.
+    Sync,
+    /// After the write to the operating system, which is synced at an interval: it survives a crash of the process,
+    /// not a power cut. A power cut takes at most what was written since the last sync, always from the end: what is
+    /// left is a prefix without a hole and without half a batch. Reads of this process show what is written, those of
+    /// others what is durable. Rolling to the next segment, closing and [`Ledger::sync`](crate::Ledger::sync) sync too.
+    Buffered {
+        /// So long after a write, at most, its sync begins. With [`Maintenance::Manual`] it is
+        /// [`Ledger::maintain`](crate::Ledger::maintain) that syncs.
+        sync_every: Duration,
+    },
+}
+
+impl Durability {
+    /// Whether each flight syncs.
+    pub(crate) fn syncs(self) -> bool {
+        self == Durability::Sync
+    }
+
+    pub(crate) fn sync_every(self) -> Duration {
+        match self {
+            Durability::Sync => Duration::ZERO,
+            Durability::Buffered { sync_every } => sync_every,
+        }
+    }
+}
+
+/// What tells the time in place of the file layer.
+#[derive(Clone)]
+struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
 /// How a ledger is opened.
 ///
 /// ```
@@ -29,8 +72,10 @@ pub struct Options {
     pub(crate) segment_size: u64,
     pub(crate) dir_mode: u32,
     pub(crate) file_mode: u32,
+    pub(crate) durability: Durability,
     pub(crate) maintenance: Maintenance,
     pub(crate) vfs: Arc<dyn Vfs>,
+    clock: Option<Clock>,
 }
 
 impl Default for Options {
@@ -39,8 +84,10 @@ impl Default for Options {
             segment_size: SEGMENT_BYTES_DEFAULT,
             dir_mode: 0o700,
             file_mode: 0o600,
+            durability: Durability::Sync,
             maintenance: Maintenance::Thread,
             vfs: Arc::new(RealVfs),
+            clock: None,
         }
     }
 }
@@ -50,6 +97,25 @@ impl Options {
     #[must_use]
     pub fn new() -> Options {
         Options::default()
+    }
+
+    /// When an append returns: once it is durable, by default.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use std::time::Duration;
+    /// use taskledger::{Durability, Event, Options};
+    /// let durability = Durability::Buffered { sync_every: Duration::from_millis(50) };
+    /// let ledger = Options::new().durability(durability).open(dir.path())?;
+    /// ledger.append("a", Event::created())?; // a crash of this process does not take it any more
+    /// let durable = ledger.sync()?; // nor does a power cut
+    /// assert_eq!(durable, ledger.head());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Options {
+        self.durability = durability;
+        self
     }
 
     /// The largest size of a segment, in bytes: 16 KiB to 1 GiB, 32 MiB by default. A young ledger starts with 1 MiB
@@ -86,5 +152,28 @@ impl Options {
     pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Options {
         self.vfs = vfs;
         self
+    }
+
+    /// What tells the time, in milliseconds since the Unix epoch: by default the clock of the file layer. For tests, and
+    /// for programs that replay an old run.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let ledger = taskledger::Options::new().clock(|| 1_772_366_400_000).open(dir.path())?;
+    /// let receipt = ledger.append("a", taskledger::Event::created())?;
+    /// assert_eq!(receipt.at(), 1_772_366_400_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn clock(mut self, now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Options {
+        self.clock = Some(Clock(Arc::new(now_ms)));
+        self
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        match &self.clock {
+            Some(clock) => (clock.0)(),
+            None => self.vfs.now_ms(),
+        }
     }
 }

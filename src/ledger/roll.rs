@@ -34,15 +34,12 @@ impl Core {
         commit.rolling = true;
         loop {
             commit.usable()?;
-            if commit.flying {
-                commit = self.wait_landed(commit);
-            } else if !commit.buffer.is_empty() {
-                self.lead(commit);
-                commit = self.commit();
-            } else if commit.making {
-                commit = self.wait_landed(commit);
-            } else {
+            let at_rest;
+            (commit, at_rest) = self.step_to_rest(commit);
+            if at_rest && !commit.making {
                 break;
+            } else if at_rest {
+                commit = self.wait_landed(commit);
             }
         }
         commit.flying = true;
@@ -54,8 +51,10 @@ impl Core {
 
         let prepared = self.salt().and_then(|salt| {
             spare::check_home(&*self.vfs, &self.dir, self.inode)?;
-            let spare =
-                ready.map_or_else(|| spare::prepare(&*self.vfs, &self.dir, self.options.file_mode, capacity), Ok)?;
+            let spare = ready.map_or_else(
+                || spare::prepare(&*self.vfs, &self.dir, self.options.file_mode, capacity, &mut || {}),
+                Ok,
+            )?;
             Ok((salt, spare))
         });
         let (salt, spare) = match prepared {

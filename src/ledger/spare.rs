@@ -10,7 +10,8 @@ use crate::storage::names;
 use crate::storage::segment::{Segment, SegmentHeader};
 use crate::vfs::ops::{Access, Vfs, VfsFile, write_all_at};
 
-const FILL_BYTES: usize = 256 << 10;
+/// So much is written and synced at a time, so that no other sync has to wait for the whole.
+const FILL_BYTES: usize = 1 << 20;
 /// Capacities are multiples of this many bytes.
 pub(crate) const CAPACITY_ALIGN: u64 = 4096;
 
@@ -36,19 +37,19 @@ pub(crate) fn check_home(vfs: &dyn Vfs, dir: &Path, inode: u64) -> Result<()> {
     Err(Error::io("find", &path)(source))
 }
 
-/// Makes a spare. One that is there already is taken away: only one is ever in the making.
+/// Makes a spare. One that is there already is taken away: only one is ever in the making. `pause` is called every now
+/// and then, for what cannot wait until all of it is written.
 ///
 /// # Errors
 /// [`Error::NoSpace`] where there is no room, and then nothing is left of it; else [`Error::Io`].
-pub(crate) fn prepare(vfs: &dyn Vfs, dir: &Path, mode: u32, capacity: u64) -> Result<Spare> {
+pub(crate) fn prepare(vfs: &dyn Vfs, dir: &Path, mode: u32, capacity: u64, pause: &mut dyn FnMut()) -> Result<Spare> {
     let path = names::spare(dir);
     match vfs.remove(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", &path)(error)),
         _ => {}
     }
     let made = vfs.create(&path, mode).and_then(|file| {
-        fill(&*file, capacity)?;
-        file.sync_data()?;
+        fill(&*file, capacity, pause)?;
         Ok(file)
     });
     match made {
@@ -66,13 +67,15 @@ pub(crate) fn prepare(vfs: &dyn Vfs, dir: &Path, mode: u32, capacity: u64) -> Re
     }
 }
 
-fn fill(file: &dyn VfsFile, capacity: u64) -> std::io::Result<()> {
-    let zeros = vec![0; FILL_BYTES];
+fn fill(file: &dyn VfsFile, capacity: u64, pause: &mut dyn FnMut()) -> std::io::Result<()> {
+    let zeros = vec![0; FILL_BYTES.min(capacity as usize)];
     let mut offset = 0;
     while offset < capacity {
         let chunk = FILL_BYTES.min((capacity - offset) as usize);
         write_all_at(file, zeros.get(..chunk).unwrap_or_default(), offset)?;
         offset += chunk as u64;
+        file.sync_data()?;
+        pause();
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ pub const OUTPUT_DEPTH_MAX: usize = 64;
 pub const BATCH_EVENTS_MAX: usize = 65_535;
 /// Largest batch, in bytes as reserved for its encoding.
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
+/// A submit waits while so many bytes are placed and not yet acknowledged.
+pub const UNFLUSHED_BYTES_MAX: usize = 8 << 20;
 /// Latest time that an entry can hold, in milliseconds since the Unix epoch (48 bits, in the year 10889).
 pub const TIME_MS_MAX: u64 = (1 << 48) - 1;
 /// Highest seq that a segment may begin with; far from where sums of seqs could overflow.

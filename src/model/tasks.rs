@@ -74,8 +74,12 @@ pub(crate) struct Keyed {
     pub key: Arc<str>,
     pub digest: u64,
     pub seq: Seq,
+    pub version: u64,
+    pub at: u64,
     /// Seq of the first event of the batch it came in.
     pub batch: Seq,
+    /// Whether it was that batch's only event.
+    pub alone: bool,
     pub epoch: u32,
 }
 
@@ -83,6 +87,8 @@ pub(crate) struct Keyed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub batch: Seq,
+    /// Whether it is the last of its batch.
+    pub last: bool,
     pub epoch: u32,
     /// The digest of the request, for a keyed event.
     pub digest: Option<u64>,
@@ -120,7 +126,10 @@ impl Slot {
                 key: key.as_str().into(),
                 digest,
                 seq: entry.seq,
+                version,
+                at: entry.at,
                 batch: origin.batch,
+                alone: origin.last && origin.batch == entry.seq,
                 epoch: origin.epoch,
             });
             while window.len() > KEY_WINDOW {

@@ -72,10 +72,15 @@ impl Buffer {
         self.waiting.is_empty() && self.open.is_empty()
     }
 
+    /// Most bytes that the waiting frames take.
+    pub(crate) fn bytes_max(&self) -> usize {
+        let open = if self.open.is_empty() { 0 } else { FRAME_OVERHEAD_MAX + self.open_bytes_max };
+        self.bytes.len() + open
+    }
+
     /// Where in the file the waiting frames end at the latest.
     pub(crate) fn end_max(&self) -> u64 {
-        let open = if self.open.is_empty() { 0 } else { FRAME_OVERHEAD_MAX + self.open_bytes_max };
-        self.offset + (self.bytes.len() + open) as u64
+        self.offset + self.bytes_max() as u64
     }
 
     /// Most bytes that a batch of events with these sizes can add.

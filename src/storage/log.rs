@@ -346,7 +346,8 @@ impl Decoder {
                     }
                 },
             };
-            let origin = Origin { batch: self.batch, epoch: header.epoch, digest: links.digest };
+            let origin =
+                Origin { batch: self.batch, last: links.last_of_batch, epoch: header.epoch, digest: links.digest };
             if links.last_of_batch {
                 self.batch = entry.seq.next();
             }

@@ -19,4 +19,5 @@ mod model;
 mod moved;
 mod reference;
 mod support;
+mod tickets;
 mod workflows;

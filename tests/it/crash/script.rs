@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
 use taskledger::vfs::ops::Vfs as _;
-use taskledger::{Batch, Error, Expect, Ledger, Maintenance, Options, Seq};
+use taskledger::{Batch, Durability, Error, Expect, Ledger, Maintenance, Options, Seq};
 
-use super::journal::{Fact, Journal};
+use super::journal::{Fact, Journal, Ticket};
 
 /// Where the ledger is; its directory is created by the ledger.
 pub const DIR: &str = "/ledger";
@@ -27,6 +28,8 @@ pub struct Script {
     pub vfs: MemVfs,
     pub journal: Journal,
     ledger: Option<Ledger>,
+    /// What has its place, by its last seq, and is not known to be durable.
+    outstanding: Vec<(Seq, Ticket)>,
 }
 
 pub fn batch_of(facts: &[Fact]) -> Batch {
@@ -39,11 +42,22 @@ pub fn batch_of(facts: &[Fact]) -> Batch {
 
 impl Script {
     pub fn new() -> Script {
-        Script { vfs: MemVfs::new(), journal: Journal::new(), ledger: None }
+        Script { vfs: MemVfs::new(), journal: Journal::new(), ledger: None, outstanding: Vec::new() }
     }
 
     pub fn try_open(&mut self) -> Result<(), Error> {
-        let ledger = options(&self.vfs).open(DIR)?;
+        self.try_open_with(options(&self.vfs))
+    }
+
+    /// Opens so that an append returns once it is written.
+    pub fn open_buffered(&mut self) {
+        let durability = Durability::Buffered { sync_every: Duration::from_secs(1) };
+        self.try_open_with(options(&self.vfs).durability(durability)).expect("the script opens where that works");
+    }
+
+    fn try_open_with(&mut self, options: Options) -> Result<(), Error> {
+        let ledger = options.open(DIR)?;
+        self.outstanding.clear();
         // As it says itself: reading the entries could fail, and is done by the oracle.
         self.journal.opened(ledger.report().last.0 as usize, self.vfs.trace_len());
         self.ledger = Some(ledger);
@@ -83,8 +97,43 @@ impl Script {
         self.batch(&[fact]);
     }
 
-    pub fn maintain(&self) {
+    /// Writes a batch that need not be durable when this returns.
+    pub fn write(&mut self, facts: &[Fact]) {
+        self.place(facts, |ledger, batch| ledger.commit(batch).map(drop));
+    }
+
+    /// Gives a batch its place, and lets go of the ticket.
+    pub fn submit(&mut self, facts: &[Fact]) {
+        self.place(facts, |ledger, batch| ledger.submit_batch(batch).map(drop));
+    }
+
+    fn place(&mut self, facts: &[Fact], place: fn(&Ledger, Batch) -> Result<(), Error>) {
+        self.vfs.advance_ms(1);
+        let ticket = self.journal.submit(facts, self.vfs.now_ms(), self.vfs.trace_len());
+        self.outstanding.push((Seq(self.journal.items().len() as u64), ticket));
+        place(self.ledger(), batch_of(facts)).expect("the script appends where that works");
+        self.learn();
+    }
+
+    pub fn sync(&mut self) {
+        let durable = self.ledger().sync().expect("the script syncs where that works");
+        assert_eq!(durable, Seq(self.journal.items().len() as u64), "all so far is durable");
+        self.learn();
+        assert!(self.outstanding.is_empty(), "all so far is durable");
+    }
+
+    /// Asks what is durable by now: from here on it must not go away.
+    fn learn(&mut self) {
+        let durable = self.ledger().durable();
+        let now = self.vfs.trace_len();
+        for (_, ticket) in self.outstanding.extract_if(.., |(last, _)| *last <= durable) {
+            self.journal.acknowledge(ticket, now);
+        }
+    }
+
+    pub fn maintain(&mut self) {
         self.ledger().maintain().expect("the script maintains where that works");
+        self.learn();
     }
 
     pub fn try_close(&mut self) -> Result<(), Error> {

@@ -116,6 +116,49 @@ pub fn all() -> Vec<Trace> {
             s.maintain();
             s.append(create("b"));
         }),
+        ("buffered", Both, |s| {
+            s.open_buffered();
+            s.write(&[create("a")]);
+            s.write(&[go("a", Ready), create("b")]);
+            s.sync();
+            s.write(&[go("a", Running)]);
+            s.maintain();
+            s.write(&[create("c"), large("c", 1200)]);
+            s.write(&[go("a", Completed)]);
+        }),
+        ("buffered, with a roll", Both, |s| {
+            s.open_buffered();
+            s.write(&[create("a"), large("a", 3000)]);
+            s.write(&[large("a", 3900)]);
+            s.write(&[large("a", 3800)]);
+            s.write(&[go("a", Ready)]);
+            s.write(&[go("a", Running)]);
+            s.close();
+        }),
+        ("buffered, killed, and synced by the next", Both, |s| {
+            s.open_buffered();
+            s.write(&[create("a")]);
+            s.write(&[create("b"), large("b", 700)]);
+            s.kill();
+            s.open_buffered();
+            s.write(&[go("a", Ready)]);
+            s.kill();
+            s.open();
+            s.append(go("a", Running));
+        }),
+        ("tickets", Both, |s| {
+            s.open();
+            s.submit(&[create("a")]);
+            s.submit(&[create("b"), go("a", Ready)]);
+            s.maintain();
+            s.submit(&[go("a", Running)]);
+            s.append(create("c"));
+            s.submit(&[large("c", 6000), large("a", 3000)]);
+            s.submit(&[large("b", 5000)]); // this one rolls
+            s.submit(&[go("a", Completed)]);
+            s.sync();
+            s.submit(&[note("b", "placed, and never flushed")]);
+        }),
         ("a torn tail, a successor, and on", Both, torn_tail),
         ("two torn tails", Both, |s| {
             torn_tail(s);
