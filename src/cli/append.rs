@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 
 use taskledger::{Error, Event, Expect, Ledger, Receipt, limits};
 
@@ -48,9 +48,10 @@ fn check(args: &AppendArgs) -> Result<(), Failure> {
 /// The JSON text that is meant: itself, or what is in a file or on standard input.
 fn output(typed: &str, form: Form) -> Result<String, Failure> {
     let file = match typed.strip_prefix('@') {
-        // Below a directory, so that `@-` is a file of that name.
-        Some(file) => Path::new(".").join(file),
-        None if typed == "-" => typed.into(),
+        // Not standard input, but a file of that name.
+        Some("-") => "./-".into(),
+        Some(file) => file.into(),
+        None if typed == "-" => PathBuf::from(typed),
         None => return Ok(typed.to_owned()),
     };
     Input::open(&file, "the output", form)?.text(limits::OUTPUT_BYTES_MAX as u64)

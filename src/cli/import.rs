@@ -212,10 +212,8 @@ impl Import<'_> {
             return Ok(());
         }
         let (line, appended, skipped) = (self.durable, self.appended, self.skipped);
-        match self.size {
-            Some(size) => self.progress.show(self.taken, size),
-            None => self.progress.show(line, line),
-        }
+        let done = if self.size.is_some() { self.taken } else { line };
+        self.progress.show(done, self.size);
         if self.out.form == Form::People {
             return Ok(());
         }

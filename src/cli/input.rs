@@ -28,7 +28,8 @@ impl Input {
         let failed = |error: io::Error| Failure::io("open", &name, &error);
         let opened = File::open(file).map_err(failed)?;
         let metadata = opened.metadata().map_err(failed)?;
-        let size = metadata.is_file().then_some(metadata.len());
+        // What the system makes up as it is read says that it has none.
+        let size = Some(metadata.len()).filter(|&bytes| metadata.is_file() && bytes > 0);
         Ok(Input { from: Box::new(BufReader::with_capacity(256 << 10, opened)), name, size })
     }
 

@@ -90,7 +90,11 @@ const OF_LINES: &str = "{human_pos} lines  {per_sec}";
 
 /// How far work has come, on one line of the terminal that is overwritten as it goes on; nothing where standard error
 /// is no terminal, and nothing for programs. It is wiped when it is dropped, which must be before anything is said.
-pub(crate) struct Progress(Option<ProgressBar>);
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    /// How much there is in all, as far as the bar was told.
+    all: u64,
+}
 
 impl Progress {
     pub(crate) fn of_bytes(form: Form) -> Progress {
@@ -103,22 +107,27 @@ impl Progress {
 
     fn new(form: Form, template: &str) -> Progress {
         let on = form == Form::People && io::stderr().is_terminal();
-        Progress(on.then(|| {
+        let bar = on.then(|| {
             let style = ProgressStyle::with_template(template).expect("the templates are those above");
             ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style)
-        }))
+        });
+        Progress { bar, all: 0 }
     }
 
-    pub(crate) fn show(&self, done: u64, all: u64) {
-        if let Some(bar) = &self.0 {
+    /// Shows how much is done, of how much where that is known.
+    pub(crate) fn show(&mut self, done: u64, all: Option<u64>) {
+        let Some(bar) = &self.bar else { return };
+        // Each change is drawn; the number of all rarely is one.
+        if let Some(all) = all.filter(|&all| all != self.all) {
             bar.set_length(all);
-            bar.set_position(done);
+            self.all = all;
         }
+        bar.set_position(done);
     }
 
     /// Wipes the line. What is shown afterwards is not seen.
     pub(crate) fn clear(&self) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

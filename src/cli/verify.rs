@@ -12,8 +12,9 @@ use crate::cli::text::{bytes, count, safe};
 
 pub(crate) fn run(args: &VerifyArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let started = Instant::now();
-    let progress = Progress::of_bytes(out.form);
-    let report = Options::new().verify(&setting.dir, args.level.into(), &mut |done, all| progress.show(done, all))?;
+    let mut progress = Progress::of_bytes(out.form);
+    let report =
+        Options::new().verify(&setting.dir, args.level.into(), &mut |done, all| progress.show(done, Some(all)))?;
     drop(progress);
     let told = match out.form {
         Form::Json => json(&report, out),

@@ -126,6 +126,15 @@ pub fn segment(demo: &Demo) -> (PathBuf, Vec<u8>) {
     (file, bytes)
 }
 
+/// Puts one byte behind the end, as a torn write would; gives the segment, and where its good bytes end.
+pub fn tear(demo: &Demo) -> (PathBuf, usize) {
+    let (file, mut bytes) = segment(demo);
+    let end = bytes.iter().rposition(|&byte| byte != 0).expect("a segment has bytes");
+    bytes[end + 100] = 1;
+    std::fs::write(&file, bytes).expect("it can be written");
+    (file, end)
+}
+
 #[test]
 fn damage_is_five_and_no_data_is_printed() {
     let demo = Demo::new();
@@ -153,10 +162,7 @@ fn damage_is_five_and_no_data_is_printed() {
 #[test]
 fn an_unacknowledged_end_is_four_and_is_read_over() {
     let demo = Demo::new();
-    let (file, mut bytes) = segment(&demo);
-    let end = bytes.iter().rposition(|&byte| byte != 0).expect("a segment has bytes");
-    bytes[end + 100] = 1;
-    std::fs::write(&file, bytes).unwrap();
+    tear(&demo);
     let torn = run(&["verify", "-D", &demo.dir()]);
     assert_eq!((torn.code, torn.err.as_str()), (Some(4), ""), "{}", torn.out);
     assert!(torn.out.contains("torn tail, nothing acknowledged is lost: 1 finding, 128 entries"), "{}", torn.out);

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use taskledger::{Event, Ledger};
 
-use crate::cli::failing::segment;
+use crate::cli::failing::{segment, tear};
 use crate::cli::{Demo, command, finish, path, run};
 
 fn info(dir: &str) -> Value {
@@ -79,22 +79,18 @@ fn init_refuses_what_is_no_place_for_a_ledger() {
 fn init_makes_files_as_it_is_told() {
     let home = tempfile::tempdir().unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let table: [(&str, &[&str], u32, u32, u64); 2] = [
-        ("plain", &[], 0o700, 0o600, 1 << 20),
-        ("open", &["--dir-mode", "750", "--file-mode", "640", "--segment-size", "16384"], 0o750, 0o640, 16 << 10),
+    let stated = ["--dir-mode", "750", "--file-mode", "640", "--segment-size", "16384"];
+    let table: [(&str, &[&str], u32, u32, u64); 3] = [
+        ("init", &[], 0o700, 0o600, 1 << 20),
+        ("init", &stated, 0o750, 0o640, 16 << 10),
+        ("import", &stated, 0o750, 0o640, 16 << 10),
     ];
-    for (name, args, dirs, files, size) in table {
-        let dir = home.path().join(name);
+    for (n, (name, args, dirs, files, size)) in table.into_iter().enumerate() {
+        let dir = home.path().join(n.to_string());
         let mut shell = std::process::Command::new("sh");
-        shell.args([
-            "-c",
-            "umask 022; exec \"$@\"",
-            "sh",
-            env!("CARGO_BIN_EXE_taskledger"),
-            "init",
-            &path(dir.clone()),
-        ]);
-        finish(shell.args(args)).good();
+        shell.args(["-c", "umask 022; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_taskledger"), name]);
+        shell.args(["-D", &path(dir.clone())]).args(args).stdin(std::process::Stdio::null());
+        finish(&mut shell).good();
         let log = dir.join("log");
         assert_eq!((mode(&dir), mode(&log)), (dirs, dirs), "{name}");
         let segment = std::fs::read_dir(&log).unwrap().next().expect("a segment").unwrap().path();
@@ -167,10 +163,7 @@ fn info_works_beside_a_writer_and_names_it() {
 #[test]
 fn info_tells_what_was_left_out() {
     let demo = Demo::new();
-    let (file, mut bytes) = segment(&demo);
-    let end = bytes.iter().rposition(|&byte| byte != 0).expect("a segment has bytes");
-    bytes[end + 100] = 1;
-    std::fs::write(&file, bytes).unwrap();
+    let (file, end) = tear(&demo);
     let told = info(&demo.dir());
     let left_out = &told["left_out"];
     assert_eq!((&left_out["file"], &left_out["to"]), (&json!(file), &json!(end + 101)), "{told}");
