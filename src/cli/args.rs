@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use taskledger::{At, Level, TaskState, limits};
+use taskledger::{At, Expect, Level, Options, Seq, TaskState, limits};
 
+use crate::cli::fact::{Happened, expectation, happened, pair, state};
 use crate::cli::out::Form;
 use crate::cli::time;
 
@@ -28,6 +29,34 @@ Exit codes:
   130  interrupted
 With --json an error is one line of JSON on standard error, with its code, exit, message and coordinates.";
 
+const APPEND_EXAMPLES: &str = "\
+Examples:
+  taskledger append nightly/42 created --meta host=ci-7 --actor planner --expect absent
+  taskledger append nightly/42 ready
+  taskledger append nightly/42 running --actor worker-3 --expect state:ready,retrying
+  taskledger append nightly/42 requeued:ready --reason 'worker-3 went away'
+  taskledger append nightly/42 completed --observed --output @result.json --key done-42
+  taskledger append other/7 failed --observed --error timeout --at 2026-03-01T02:30:00Z
+
+With --key the same command can be run again after a lost answer: it then prints the
+first place, marked as replayed, and appends nothing. A refusal (exit 13) changes nothing.";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  taskledger init
+  taskledger init /srv/runs --dir-mode 750 --file-mode 640
+
+Where a ledger is already, nothing is changed, and that is a success. A directory with
+other files in it is refused. Modes and sizes are not kept in the ledger: whoever writes
+to it later states those of the files that it makes then.";
+
+const INFO_EXAMPLES: &str = "\
+Examples:
+  taskledger info -D /srv/runs
+  taskledger info -D /srv/runs --json
+
+With --json it is one object, taskledger.info/1, for monitoring; docs/cli.md has its fields.";
+
 /// A ledger of task transitions: append-only, durable, checkable, and able to answer about the past.
 #[derive(Debug, Parser)]
 #[command(name = "taskledger", version, after_help = AFTER_HELP, arg_required_else_help = true)]
@@ -40,10 +69,23 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make a ledger: an empty one, in a directory that is empty or not there yet
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(InitArgs),
+    /// Append one event, and print its place once it is durable
+    ///
+    /// There must be a ledger: a wrong -D is refused and makes none.
+    #[command(after_help = APPEND_EXAMPLES)]
+    Append(Box<AppendArgs>),
     /// Append the entries of a file of JSON lines; what is there already is skipped
     ///
     /// A line is what `log --json` prints; docs/events.md lists the fields.
     Import(ImportArgs),
+    /// Say how a ledger is: its end, its tasks by state, its writer, its size, what was left out
+    ///
+    /// Reads what opening reads, and works beside a live writer.
+    #[command(after_help = INFO_EXAMPLES)]
+    Info,
     /// List tasks
     ///
     /// Sorted by id. WAITED is from creation to the start of the last try, RAN from there to its end; where either goes
@@ -88,6 +130,89 @@ pub(crate) struct Moment {
     pub at: Option<At>,
 }
 
+/// How files are made.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Making {
+    /// The largest size of a segment that this command makes, in bytes
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX))]
+    pub segment_size: Option<u64>,
+    /// Permission bits of the directories that this command makes, less the umask [default: 700]
+    #[arg(long, value_name = "OCTAL", value_parser = dir_mode)]
+    pub dir_mode: Option<u32>,
+    /// Permission bits of the files that this command makes, less the umask [default: 600]
+    #[arg(long, value_name = "OCTAL", value_parser = file_mode)]
+    pub file_mode: Option<u32>,
+}
+
+impl Making {
+    /// The defaults, with what was typed in their place.
+    pub(crate) fn options(&self) -> Options {
+        let options = self.segment_size.into_iter().fold(Options::new(), Options::segment_size);
+        let options = self.dir_mode.into_iter().fold(options, Options::dir_mode);
+        self.file_mode.into_iter().fold(options, Options::file_mode)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    /// Where; wins over -D and TASKLEDGER_DIR
+    #[arg(value_name = "DIR")]
+    pub place: Option<PathBuf>,
+    #[command(flatten)]
+    pub making: Making,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AppendArgs {
+    /// The task's id
+    pub task: String,
+    /// created, updated, removed, requeued (to pending) or requeued:ready, or the state that the task moves to
+    #[arg(value_name = "EVENT", value_parser = happened)]
+    pub happened: Happened,
+    /// The state was seen rather than decided: it may follow any other, and is marked as observed
+    #[arg(long)]
+    pub observed: bool,
+    /// Set the number of attempts
+    #[arg(long, value_name = "N")]
+    pub attempts: Option<u32>,
+    /// Set the output: JSON, @FILE with JSON, or - for JSON on standard input; null takes it away
+    #[arg(long, value_name = "JSON|@FILE|-", allow_negative_numbers = true)]
+    pub output: Option<String>,
+    /// Take the output away
+    #[arg(long, conflicts_with = "output")]
+    pub clear_output: bool,
+    /// Set the error
+    #[arg(long, value_name = "TEXT")]
+    pub error: Option<String>,
+    /// Take the error away
+    #[arg(long, conflicts_with = "error")]
+    pub clear_error: bool,
+    /// Set a metadata key; may be repeated
+    #[arg(long, value_name = "K=V", value_parser = pair)]
+    pub meta: Vec<(String, String)>,
+    /// Take a metadata key away; may be repeated
+    #[arg(long, value_name = "K")]
+    pub unset: Vec<String>,
+    /// Who says so
+    #[arg(long, value_name = "A")]
+    pub actor: Option<String>,
+    /// Why
+    #[arg(long, value_name = "R")]
+    pub reason: Option<String>,
+    /// The earlier entry that led to it
+    #[arg(long, value_name = "SEQ", value_parser = |seq: &str| seq.parse().map(Seq))]
+    pub cause: Option<Seq>,
+    /// Append it once only, however often it is said under this key
+    #[arg(long, value_name = "K")]
+    pub key: Option<String>,
+    /// When it happened, if not now: @SECONDS[.MILLIS], or RFC 3339 such as 2026-03-01T02:30:00Z
+    #[arg(long, value_name = "TIME", value_parser = time::time)]
+    pub at: Option<u64>,
+    /// Only if this holds of the task: absent, exists, version:N, attempt:N, or state:A,B
+    #[arg(long, value_name = "EXPECT", value_parser = expectation)]
+    pub expect: Option<Expect>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// The file to read; - is standard input
@@ -96,9 +221,8 @@ pub(crate) struct ImportArgs {
     /// Make so many lines durable at a time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=limits::BATCH_EVENTS_MAX as u64))]
     pub batch: u64,
-    /// The largest size of a segment, in bytes
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX))]
-    pub segment_size: Option<u64>,
+    #[command(flatten)]
+    pub making: Making,
 }
 
 #[derive(Debug, clap::Args)]
@@ -109,6 +233,12 @@ pub(crate) struct LsArgs {
     /// Only tasks whose id begins so
     #[arg(long, value_name = "P", default_value = "", hide_default_value = true)]
     pub prefix: String,
+    /// Only tasks that have this metadata; repeated, all of it
+    #[arg(long, value_name = "K=V", value_parser = pair)]
+    pub meta: Vec<(String, String)>,
+    /// Only tasks that changed at or after this time: @SECONDS[.MILLIS], or RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = time::time)]
+    pub updated_since: Option<u64>,
     /// At most so many tasks
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
@@ -168,11 +298,20 @@ pub(crate) struct DemoArgs {
     pub dir: PathBuf,
 }
 
-fn state(text: &str) -> Result<TaskState, String> {
-    TaskState::from_name(text).ok_or_else(|| format!("no such state; there are {}", state_names()))
+/// Permission bits that let the owner do what a writer must.
+fn mode(text: &str, needed: u32, why: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode > 0o777 => Err("the highest is 777".to_owned()),
+        Ok(mode) if mode & needed != needed => Err(format!("the owner must be able to {why}: at least {needed:o}")),
+        Ok(mode) => Ok(mode),
+        Err(_) => Err("it is no octal number, such as 750".to_owned()),
+    }
 }
 
-/// The names of all states, for messages.
-pub(crate) fn state_names() -> String {
-    TaskState::ALL.map(TaskState::name).join(", ")
+fn dir_mode(text: &str) -> Result<u32, String> {
+    mode(text, 0o700, "list, write and enter")
+}
+
+fn file_mode(text: &str) -> Result<u32, String> {
+    mode(text, 0o600, "read and write")
 }

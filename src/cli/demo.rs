@@ -12,7 +12,7 @@ use crate::cli::args::DemoArgs;
 use crate::cli::fail::Failure;
 use crate::cli::out::{Form, Object, Out};
 use crate::cli::story::{self, END, START, Step};
-use crate::cli::text::{left, paint, shell};
+use crate::cli::text::{by_state, left, shell};
 use crate::cli::time::stamp;
 use crate::cli::timeline;
 
@@ -108,12 +108,7 @@ fn print(view: &View, commands: &[(String, &str)], out: &mut Out) -> Result<(), 
     writeln!(out, "A night of a data pipeline, {} to {}: {} entries.\n", stamp(START), stamp(END), view.seq())?;
     timeline::draw(view, START, END, out)?;
     let counts = view.counts();
-    let by_state: Vec<String> = TaskState::ALL
-        .into_iter()
-        .filter(|&state| counts.of(state) > 0)
-        .map(|state| paint(state, &format!("{} {state}", counts.of(state))))
-        .collect();
-    writeln!(out, "\n{} tasks: {}\n\nTry:", counts.total(), by_state.join(", "))?;
+    writeln!(out, "\n{} tasks: {}\n\nTry:", counts.total(), by_state(counts))?;
     let column = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
     for (command, what_for) in commands {
         writeln!(out, "  {}  # {what_for}", left(command, column))?;

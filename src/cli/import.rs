@@ -3,18 +3,17 @@
 //! Lines become durable in batches, and a batch is acknowledged only then. When a line is refused, exactly the lines
 //! before it are in. Memory holds one batch, and per task how far it has come.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
-use std::path::Path;
+use std::io::Write;
 
 use serde_json::Value;
-use taskledger::{Batch, Event, Expect, Ledger, Options, TaskState};
+use taskledger::{Batch, Event, Expect, Ledger, TaskState};
 
 use crate::cli::args::{ImportArgs, Setting};
 use crate::cli::fail::Failure;
+use crate::cli::input::Input;
 use crate::cli::known::{Known, Place};
 use crate::cli::line::{BadLine, Line};
-use crate::cli::out::{Form, Object, Out, Progress, note};
+use crate::cli::out::{Form, Object, Out, Progress};
 use crate::cli::text::{clip, count};
 
 /// The longest line, in bytes: an entry of the largest size with every character escaped still fits.
@@ -26,16 +25,18 @@ const VALUE_COLUMNS: usize = 80;
 
 pub(crate) fn run(args: &ImportArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     // The input first: a wrong file name must not leave a new ledger behind.
-    let mut input = Input::open(&args.file, out.form)?;
-    let options = match args.segment_size {
-        Some(bytes) => Options::new().segment_size(bytes),
-        None => Options::new(),
+    let input = Input::open(&args.file, "lines", out.form)?;
+    let progress = match input.size {
+        Some(_) => Progress::of_bytes(out.form),
+        None => Progress::of_lines(out.form),
     };
-    let ledger = options.open(&setting.dir)?;
+    let ledger = args.making.options().open(&setting.dir)?;
     let mut import = Import {
         ledger: &ledger,
         known: Known::new(&ledger),
-        progress: Progress::new(out.form),
+        progress,
+        size: input.size,
+        taken: 0,
         out,
         batch: args.batch,
         read: 0,
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &ImportArgs, setting: &Setting, out: &mut Out) -> Result
         appended: 0,
         skipped: 0,
     };
-    import.all(&mut input)?;
+    import.all(&mut Lines { input, text: Vec::new() })?;
     import.finish()?;
     // Says whether the very end could be written, too.
     drop(import);
@@ -54,33 +55,17 @@ pub(crate) fn run(args: &ImportArgs, setting: &Setting, out: &mut Out) -> Result
     Ok(0)
 }
 
-/// The lines of a file.
-struct Input {
-    from: Box<dyn BufRead>,
-    name: String,
+/// The lines of a file, one at a time.
+struct Lines {
+    input: Input,
     text: Vec<u8>,
 }
 
-impl Input {
-    fn open(file: &Path, form: Form) -> Result<Input, Failure> {
-        let (from, name): (Box<dyn BufRead>, String) = if file == Path::new("-") {
-            if io::stdin().is_terminal() {
-                note(form, "reading lines from the terminal; Ctrl-D ends them");
-            }
-            (Box::new(io::stdin().lock()), "standard input".to_owned())
-        } else {
-            let name = file.display().to_string();
-            let opened = File::open(file).map_err(|error| Failure::io("open", &name, &error))?;
-            (Box::new(BufReader::with_capacity(256 << 10, opened)), name)
-        };
-        Ok(Input { from, name, text: Vec::new() })
-    }
-
+impl Lines {
     /// Reads the next line into `text`; `false` at the end.
     fn advance(&mut self) -> Result<bool, Failure> {
-        self.text.clear();
-        let read = (&mut self.from).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut self.text);
-        Ok(read.map_err(|error| Failure::io("read", &self.name, &error))? > 0)
+        self.input.line(LINE_BYTES_MAX, &mut self.text)?;
+        Ok(!self.text.is_empty())
     }
 
     /// The line that was read.
@@ -106,6 +91,9 @@ struct Import<'a> {
     known: Known<'a>,
     out: &'a mut Out,
     progress: Progress,
+    /// How many bytes the input has, where that is known, and how many of them were taken.
+    size: Option<u64>,
+    taken: u64,
     /// How many lines go together.
     batch: u64,
     /// The last line that was taken.
@@ -122,10 +110,10 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    fn all(&mut self, input: &mut Input) -> Result<(), Failure> {
+    fn all(&mut self, lines: &mut Lines) -> Result<(), Failure> {
         loop {
             let line = self.read + 1;
-            match input.advance() {
+            match lines.advance() {
                 Ok(true) => {}
                 Ok(false) => return self.commit(),
                 Err(failure) => {
@@ -133,12 +121,13 @@ impl Import<'_> {
                     return Err(self.at_line(line, failure));
                 }
             }
-            if let Err(failure) = self.take(line, input) {
+            if let Err(failure) = self.take(line, lines) {
                 // What waits was before it, and may itself be refused; then that is the first bad line.
                 self.commit()?;
                 return Err(self.at_line(line, failure));
             }
             self.read = line;
+            self.taken += lines.text.len() as u64;
             if self.read - self.durable >= self.batch || self.bytes >= BATCH_BYTES {
                 self.commit()?;
             }
@@ -146,8 +135,8 @@ impl Import<'_> {
     }
 
     /// Understands a line, and skips it or puts it into the batch.
-    fn take(&mut self, number: u64, input: &Input) -> Result<(), Failure> {
-        let text = input.line().map_err(bad_line)?;
+    fn take(&mut self, number: u64, lines: &Lines) -> Result<(), Failure> {
+        let text = lines.line().map_err(bad_line)?;
         if text.is_empty() {
             return Ok(());
         }
@@ -223,7 +212,8 @@ impl Import<'_> {
             return Ok(());
         }
         let (line, appended, skipped) = (self.durable, self.appended, self.skipped);
-        self.progress.show(&format!("{line} lines, {appended} appended, {skipped} skipped"));
+        let done = if self.size.is_some() { self.taken } else { line };
+        self.progress.show(done, self.size);
         if self.out.form == Form::People {
             return Ok(());
         }
@@ -241,6 +231,7 @@ impl Import<'_> {
         if self.out.form == Form::Json {
             return Ok(());
         }
+        self.progress.clear();
         let lines = count(self.durable, "line", "lines");
         let told = writeln!(
             self.out,

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use taskledger::{Event, EventKind, Seq, TaskState};
 
-use crate::cli::args::state_names;
+use crate::cli::fact::{each, state_names};
 use crate::cli::time;
 
 /// A line, understood but not yet compared with anything.
@@ -198,12 +198,10 @@ impl<'a> Line<'a> {
             Some(None) => event.clear_error(),
             Some(Some(error)) => event.error(error.as_str()),
         };
-        for (key, value) in self.metadata.iter().flatten() {
-            event = match value {
-                Some(value) => event.meta(key.as_str(), value.as_str()),
-                None => event.unset(key.as_str()),
-            };
-        }
+        event = each(event, self.metadata.iter().flatten(), |event, (key, value)| match value {
+            Some(value) => event.meta(key.as_str(), value.as_str()),
+            None => event.unset(key.as_str()),
+        });
         event = each(event, self.attempts, Event::attempts);
         event = each(event, self.created_at, Event::created_at);
         event = each(event, self.updated_at, Event::updated_at);
@@ -241,14 +239,6 @@ impl<'a> Line<'a> {
         give("cause", self.cause.map(|cause| json!(cause)));
         give("key", self.key.as_ref().map(|key| json!(key)));
         Ok(given)
-    }
-}
-
-/// The event, changed by a value where there is one.
-fn each<T>(event: Event, value: Option<T>, change: impl FnOnce(Event, T) -> Event) -> Event {
-    match value {
-        Some(value) => change(event, value),
-        None => event,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Opening a ledger for reading, at a moment, and saying what a reader should know about that moment.
 
+use std::path::Path;
+
 use taskledger::{Entry, Ledger, Reader, Seq, View};
 
 use crate::cli::args::{Moment, Setting};
@@ -42,6 +44,12 @@ pub(crate) fn open(setting: &Setting, moment: &Moment, form: Form) -> Result<Loo
         note(form, &notes.join("; "));
     }
     Ok(Look { reader, view })
+}
+
+/// A ledger's directory as it is named from everywhere.
+pub(crate) fn whole_path(dir: &Path) -> Result<String, Failure> {
+    let path = std::path::absolute(dir).map_err(|error| Failure::io("find", &dir.to_string_lossy(), &error))?;
+    Ok(path.to_string_lossy().into_owned())
 }
 
 impl Look {

@@ -24,8 +24,7 @@ const ERROR_COLUMNS: usize = 60;
 pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let look = look::open(setting, &args.moment, out.form)?;
     let view = &look.view;
-    let filter =
-        args.state.iter().fold(Filter::new().prefix(args.prefix.as_str()), |filter, &state| filter.state(state));
+    let filter = filter(args);
     let limit = args.limit.unwrap_or(usize::MAX);
 
     let mut next = Some(filter.clone().limit(PAGE));
@@ -64,6 +63,13 @@ pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8,
         Form::People => writeln!(out, "{shown} of {} tasks, {}", view.counts().total(), look.as_of())?,
     }
     Ok(0)
+}
+
+fn filter(args: &LsArgs) -> Filter {
+    let filter = Filter::new().prefix(args.prefix.as_str());
+    let filter = args.state.iter().fold(filter, |filter, &state| filter.state(state));
+    let filter = args.meta.iter().fold(filter, |filter, (key, value)| filter.meta(key.as_str(), value.as_str()));
+    args.updated_since.into_iter().fold(filter, Filter::updated_since)
 }
 
 /// The widths of the columns that are padded.

@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand, and around them
 //!
-//! - `args`: what may be typed; `time`: moments and spans, read and printed;
+//! - `args`: what may be typed; `fact`: the words for events and expectations; `time`: moments and spans, read and
+//!   printed; `input`: files that the user names;
 //! - `look`: opening a ledger for reading, at a moment; `entry`: one entry as one line of text;
 //! - `line`, `known`: what `import` reads, and how it compares with what is there;
 //! - `story`, `timeline`: what `demo` writes and draws;
@@ -15,7 +16,11 @@ mod fail;
 
 mod time;
 
+mod fact;
+
 mod args;
+
+mod input;
 
 mod look;
 
@@ -29,11 +34,17 @@ mod story;
 
 mod timeline;
 
+mod init;
+
+mod append;
+
 mod import;
 
 mod ls;
 
 mod show;
+
+mod info;
 
 mod history;
 
@@ -83,7 +94,10 @@ pub(crate) fn main() -> ExitCode {
 fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
     let setting = &all.setting;
     match &all.command {
+        Command::Init(args) => init::run(args, setting, out),
+        Command::Append(args) => append::run(args, setting, out),
         Command::Import(args) => import::run(args, setting, out),
+        Command::Info => info::run(setting, out),
         Command::Ls(args) => ls::run(args, setting, out),
         Command::Show(args) => show::run(args, setting, out),
         Command::History(args) => history::run(args, setting, out),

@@ -5,6 +5,7 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -82,29 +83,58 @@ pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// One line on the terminal that is overwritten as work goes on; nothing where standard error is no terminal.
+/// A bar over bytes of which the number is known; it takes what the terminal's width leaves to it.
+const OF_BYTES: &str = "{wide_bar}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
+/// A count of lines that end some day.
+const OF_LINES: &str = "{human_pos} lines  {per_sec}";
+
+/// How far work has come, on one line of the terminal that is overwritten as it goes on; nothing where standard error
+/// is no terminal, and nothing for programs. It is wiped when it is dropped, which must be before anything is said.
 pub(crate) struct Progress {
-    on: bool,
-    shown: bool,
+    bar: Option<ProgressBar>,
+    /// How much there is in all, as far as the bar was told.
+    all: u64,
 }
 
 impl Progress {
-    pub(crate) fn new(form: Form) -> Progress {
-        Progress { on: form == Form::People && io::stderr().is_terminal(), shown: false }
+    pub(crate) fn of_bytes(form: Form) -> Progress {
+        Progress::new(form, OF_BYTES)
     }
 
-    pub(crate) fn show(&mut self, text: &str) {
-        if self.on {
-            self.shown = true;
-            let _ = write!(io::stderr().lock(), "\r{text}\x1b[K");
+    pub(crate) fn of_lines(form: Form) -> Progress {
+        Progress::new(form, OF_LINES)
+    }
+
+    fn new(form: Form, template: &str) -> Progress {
+        let on = form == Form::People && io::stderr().is_terminal();
+        let bar = on.then(|| {
+            let style = ProgressStyle::with_template(template).expect("the templates are those above");
+            ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style)
+        });
+        Progress { bar, all: 0 }
+    }
+
+    /// Shows how much is done, of how much where that is known.
+    pub(crate) fn show(&mut self, done: u64, all: Option<u64>) {
+        let Some(bar) = &self.bar else { return };
+        // Each change is drawn; the number of all rarely is one.
+        if let Some(all) = all.filter(|&all| all != self.all) {
+            bar.set_length(all);
+            self.all = all;
+        }
+        bar.set_position(done);
+    }
+
+    /// Wipes the line. What is shown afterwards is not seen.
+    pub(crate) fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.shown {
-            let _ = write!(io::stderr().lock(), "\r\x1b[K");
-        }
+        self.clear();
     }
 }

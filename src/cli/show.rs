@@ -65,7 +65,7 @@ fn print(task: &Task, view: &View, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// A name, and a value that may have several lines.
-fn section(out: &mut Out, name: &str, value: &str) -> Result<(), Failure> {
+pub(crate) fn section(out: &mut Out, name: &str, value: &str) -> Result<(), Failure> {
     for (n, line) in value.split('\n').enumerate() {
         let name = if n == 0 { name } else { "" };
         writeln!(out, "{}", format!("  {}{line}", left(name, INDENT - 2)).trim_end())?;

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use taskledger::TaskState;
+use taskledger::{Counts, TaskState};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Whether a character would do something else than show itself.
@@ -77,6 +77,23 @@ pub(crate) fn paint(state: TaskState, text: &str) -> String {
         TaskState::Pending | TaskState::Ready | TaskState::Cancelled | TaskState::Skipped => return text.to_owned(),
     };
     format!("\x1b[{colour}m{text}\x1b[0m")
+}
+
+/// A number of bytes in a unit that fits.
+pub(crate) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+/// How many tasks are in each state that has any, in their colours.
+pub(crate) fn by_state(counts: Counts) -> String {
+    let some = TaskState::ALL.into_iter().filter(|&state| counts.of(state) > 0);
+    let each: Vec<String> = some.map(|state| paint(state, &format!("{} {state}", counts.of(state)))).collect();
+    each.join(", ")
 }
 
 /// The singular or plural of a noun with its number.

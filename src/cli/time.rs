@@ -9,7 +9,7 @@ pub(crate) fn moment(text: &str) -> Result<At, String> {
         Some(seq) => {
             seq.parse().map(|seq| At::Seq(Seq(seq))).map_err(|_| format!("{seq:?} is no seq: a whole number is"))
         }
-        None => time(text).map(At::Millis),
+        None => time(text).map(At::Millis).map_err(|problem| format!("{problem}; a moment may also be seq:N")),
     }
 }
 
@@ -20,9 +20,7 @@ pub(crate) fn time(text: &str) -> Result<u64, String> {
         return since_epoch(seconds).ok_or_else(|| format!("{text:?} is no time: @SECONDS or @SECONDS.MILLIS is"));
     }
     let time: Timestamp = text.parse().map_err(|_| {
-        format!(
-            "{text:?} is no moment: seq:N, @SECONDS[.MILLIS] and RFC 3339 with an offset are (2026-03-01T02:30:00Z)"
-        )
+        format!("{text:?} is no time: @SECONDS[.MILLIS] and RFC 3339 with an offset are (2026-03-01T02:30:00Z)")
     })?;
     u64::try_from(time.as_millisecond()).map_err(|_| format!("{text:?} is before 1970"))
 }

@@ -8,14 +8,13 @@ use taskledger::{Finding, Level, Options, Severity, Verdict, VerifyReport};
 use crate::cli::args::{Setting, VerifyArgs};
 use crate::cli::fail::Failure;
 use crate::cli::out::{Form, Out, Progress};
-use crate::cli::text::{count, safe};
+use crate::cli::text::{bytes, count, safe};
 
 pub(crate) fn run(args: &VerifyArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let started = Instant::now();
-    let mut progress = Progress::new(out.form);
-    let report = Options::new().verify(&setting.dir, args.level.into(), &mut |done, all| {
-        progress.show(&format!("{} of {}", bytes(done), bytes(all)));
-    })?;
+    let mut progress = Progress::of_bytes(out.form);
+    let report =
+        Options::new().verify(&setting.dir, args.level.into(), &mut |done, all| progress.show(done, Some(all)))?;
     drop(progress);
     let told = match out.form {
         Form::Json => json(&report, out),
@@ -91,14 +90,4 @@ fn place(finding: &Finding) -> String {
         place.push_str(&format!("  task {}", safe(task)));
     }
     place
-}
-
-/// A number of bytes in a unit that fits.
-fn bytes(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
-    }
 }

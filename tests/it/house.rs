@@ -528,6 +528,11 @@ fn bincode_is_named_in_the_codec_only() {
 }
 
 #[test]
+fn the_bar_is_drawn_where_everything_else_is_written() {
+    assert_kept(&word_only_in(&sources(), "indicatif", &["cli/out.rs"]));
+}
+
+#[test]
 fn no_code_is_unsafe() {
     assert_kept(&word_only_in(&sources(), "unsafe", &[]));
 }
@@ -544,8 +549,8 @@ fn wall_time_is_read_in_one_file() {
 
 #[test]
 fn files_are_touched_in_the_vfs_only() {
-    // The file that `import` is told to read is the user's, not the ledger's.
-    assert_kept(&code_only_in(&sources(), "std::fs", &["vfs/", "cli/import.rs"]));
+    // The file that a command is told to read is the user's, not the ledger's.
+    assert_kept(&code_only_in(&sources(), "std::fs", &["vfs/", "cli/input.rs"]));
     assert_kept(&code_only_in(&sources(), "std::{fs", &["vfs/"]));
 }
 

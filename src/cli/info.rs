@@ -1,0 +1,124 @@
+//! `info`: how a ledger is, for an operator or for monitoring. Reads what opening reads, and the sizes of the files.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use taskledger::vfs::ops::{Access, Kind, Vfs};
+use taskledger::vfs::real::RealVfs;
+use taskledger::{Ledger, OpenReport, Seq, TaskState, View};
+
+use crate::cli::args::Setting;
+use crate::cli::fail::Failure;
+use crate::cli::look;
+use crate::cli::out::{Form, Object, Out};
+use crate::cli::show::section;
+use crate::cli::text::{by_state, bytes, count, safe};
+use crate::cli::time::stamp;
+
+pub(crate) fn run(setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
+    let reader = Ledger::open_read_only(&setting.dir)?;
+    let path = look::whole_path(&setting.dir)?;
+    let size = on_disk(&setting.dir)?;
+    match out.form {
+        Form::Json => out.json(&object(path, reader.view(), reader.report(), size))?,
+        Form::People => print(&path, reader.view(), reader.report(), size, out)?,
+    }
+    Ok(0)
+}
+
+/// What the files of a directory come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Size {
+    files: u64,
+    bytes: u64,
+}
+
+/// Adds up all files of a directory and those below it. What a writer takes away meanwhile does not count.
+fn on_disk(dir: &Path) -> Result<Size, Failure> {
+    let mut size = Size::default();
+    let mut dirs = vec![dir.to_owned()];
+    let failed = |action, path: &Path, error: io::Error| Failure::io(action, &path.to_string_lossy(), &error);
+    while let Some(dir) = dirs.pop() {
+        for entry in there(RealVfs.list(&dir)).map_err(|error| failed("list", &dir, error))?.unwrap_or_default() {
+            let path = dir.join(entry.name);
+            match entry.kind {
+                Kind::Dir => dirs.push(path),
+                Kind::File => {
+                    let opened = RealVfs.open(&path, Access::Read).and_then(|file| file.len());
+                    let bytes = there(opened).map_err(|error| failed("open", &path, error))?;
+                    size.files += u64::from(bytes.is_some());
+                    size.bytes += bytes.unwrap_or(0);
+                }
+                Kind::Other => {}
+            }
+        }
+    }
+    Ok(size)
+}
+
+fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn object(path: String, view: &View, report: &OpenReport, size: Size) -> Object {
+    let region = |(file, bytes): &(PathBuf, Range<u64>)| json!({"file": file.to_string_lossy(), "from": bytes.start, "to": bytes.end});
+    let counts = view.counts();
+    let states: Map<String, Value> =
+        TaskState::ALL.map(|state| (state.name().to_owned(), counts.of(state).into())).into_iter().collect();
+    let gaps: Vec<Value> = report.gaps.iter().map(region).collect();
+    let fields = [
+        ("path", Some(path.into())),
+        ("seq", Some(view.seq().0.into())),
+        ("at", (view.seq() > Seq::ZERO).then(|| view.at().into())),
+        ("vouched", Some(report.vouched.0.into())),
+        ("writer", report.writer.map(Value::from)),
+        ("clean", is_clean(view, report).map(Value::from)),
+        ("total", Some(counts.total().into())),
+        ("states", Some(states.into())),
+        ("files", Some(size.files.into())),
+        ("disk_bytes", Some(size.bytes.into())),
+        ("left_out", report.left_out.as_ref().map(region)),
+        ("gaps", Some(gaps.into())),
+    ];
+    let there = fields.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+    there.fold(Object::new("taskledger.info/1"), |object, (name, value)| object.with(name, value))
+}
+
+/// Whether the last writer closed it in order. One that still lives has had no occasion to; and where nothing was ever
+/// appended no writer had anything to close.
+fn is_clean(view: &View, report: &OpenReport) -> Option<bool> {
+    let untouched = view.seq() == Seq::ZERO && report.left_out.is_none();
+    report.writer.is_none().then_some(report.clean || untouched)
+}
+
+fn print(path: &str, view: &View, report: &OpenReport, size: Size, out: &mut Out) -> Result<(), Failure> {
+    writeln!(out, "{}", safe(path))?;
+    let end = match view.seq() {
+        Seq::ZERO => "seq 0, nothing was appended yet".to_owned(),
+        seq => format!("seq {seq} ({})", stamp(view.at())),
+    };
+    section(out, "end", &end)?;
+    section(out, "vouched", &format!("up to seq {}", report.vouched))?;
+    let writer = match (report.writer, is_clean(view, report)) {
+        (Some(pid), _) => format!("process {pid} has it open"),
+        (None, Some(true)) => "none; it was closed in order".to_owned(),
+        (None, _) => "none; the last one did not close it in order, and the next one sees to that".to_owned(),
+    };
+    section(out, "writer", &writer)?;
+    let counts = view.counts();
+    let states = if counts.total() > 0 { format!(": {}", by_state(counts)) } else { String::new() };
+    section(out, "tasks", &format!("{}{states}", counts.total()))?;
+    section(out, "on disk", &format!("{} in {}", bytes(size.bytes), count(size.files, "file", "files")))?;
+    for (name, (file, bytes)) in
+        report.left_out.iter().map(|region| ("left out", region)).chain(report.gaps.iter().map(|gap| ("gap", gap)))
+    {
+        let region = format!("bytes {} to {} of {}", bytes.start, bytes.end, safe(&file.to_string_lossy()));
+        section(out, name, &region)?;
+    }
+    Ok(())
+}
