@@ -18,5 +18,6 @@ mod ledger;
 mod model;
 mod moved;
 mod reference;
+mod refusals;
 mod support;
 mod workflows;
