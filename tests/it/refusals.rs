@@ -14,8 +14,14 @@ mod site;
 
 mod batches;
 mod expectations;
+mod formats;
+mod interrupts;
 mod keys;
 mod limits;
 mod lines;
 mod moves;
+mod pipes;
+mod places;
 mod times;
+mod unborn;
+mod writers;
