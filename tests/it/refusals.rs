@@ -9,19 +9,24 @@
 #![cfg(feature = "cli")]
 
 mod files;
+mod machine;
 mod program;
 mod site;
 
 mod batches;
 mod expectations;
 mod formats;
+mod full;
 mod interrupts;
 mod keys;
+mod kinds;
 mod limits;
 mod lines;
 mod moves;
 mod pipes;
 mod places;
+mod readonly;
+mod rights;
 mod times;
 mod unborn;
 mod writers;
