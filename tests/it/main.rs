@@ -18,6 +18,7 @@ mod ledger;
 mod model;
 mod moved;
 mod reference;
+mod refusals;
 mod support;
 mod tickets;
 mod workflows;
