@@ -47,6 +47,7 @@ pub use ledger::handle::Ledger;
 pub use ledger::history::{Entries, History};
 pub use ledger::open::OpenReport;
 pub use ledger::options::{Durability, Maintenance, Options};
+pub use ledger::orphans::Recovered;
 pub use ledger::reader::Reader;
 pub use ledger::report::{Finding, Level, Severity, Verdict, VerifyReport};
 pub use ledger::ticket::Ticket;

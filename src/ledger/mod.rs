@@ -39,3 +39,5 @@ pub mod report;
 pub mod verify;
 
 pub mod handle;
+
+pub mod orphans;
