@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use taskledger::vfs::fault::MemVfs;
 use taskledger::vfs::real::RealVfs;
 use taskledger::{
-    At, Batch, Counts, Entry, Error, Event, Filter, Ledger, Maintenance, Options, Page, Seq, Task, TaskRecord,
-    TaskState, View,
+    At, Batch, Counts, Durability, Entry, Error, Event, Filter, Ledger, Maintenance, Options, Page, Seq, Task,
+    TaskRecord, TaskState, View,
 };
 
 use crate::reference::{
@@ -34,6 +34,10 @@ const TASKS: [&str; 5] = ["a", "a/1", "b", "nightly/ünï-✓", "b/longer id wit
 #[derive(Debug, Clone)]
 enum Op {
     Commit(Vec<Draft>),
+    /// Several batches, placed one after the other before anybody waits for the first.
+    Submit(Vec<Vec<Draft>>),
+    /// Everything that runs is an orphan, and may have so many attempts.
+    RecoverOrphans(u32),
     /// An earlier batch once more: with another time, and with one of its events changed.
     Again {
         which: usize,
@@ -157,6 +161,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         16 => vec(draft(), 1..2).prop_map(Op::Commit),
         6 => vec(draft(), 1..7).prop_map(Op::Commit),
+        4 => vec(vec(draft(), 1..4), 1..6).prop_map(Op::Submit),
+        3 => (0..4_u32).prop_map(Op::RecoverOrphans),
         4 => (any::<usize>(), stated(), prop::bool::weighted(0.3))
             .prop_map(|(which, stated, changed)| Op::Again { which, stated, changed }),
         1 => (0..TASKS.len(), 1..20_usize).prop_map(|(task, events)| Op::KeyedBurst { task, events }),
@@ -179,6 +185,7 @@ type Submitted = (Vec<RefItem>, Option<(RefReceipt, u32)>);
 /// A ledger and the model of it, side by side.
 struct Pair {
     place: Place,
+    durability: Durability,
     dir: PathBuf,
     vfs: Arc<ClockVfs>,
     ledger: Option<Ledger>,
@@ -194,13 +201,14 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(place: Place) -> Pair {
+    fn new(place: Place, durability: Durability) -> Pair {
         let (vfs, dir) = match &place {
             Place::Memory(vfs) => (ClockVfs::new(vfs.clone(), START_MS), PathBuf::from("/runs")),
             Place::Real(dir) => (ClockVfs::new(RealVfs, START_MS), dir.path().join("runs")),
         };
         let mut pair = Pair {
             place,
+            durability,
             dir,
             vfs,
             ledger: None,
@@ -217,7 +225,8 @@ impl Pair {
     }
 
     fn options(&self) -> Options {
-        Options::new().segment_size(16 << 10).maintenance(Maintenance::Manual).vfs(Arc::clone(&self.vfs) as _)
+        let options = Options::new().segment_size(16 << 10).durability(self.durability);
+        options.maintenance(Maintenance::Manual).vfs(Arc::clone(&self.vfs) as _)
     }
 
     fn open(&mut self) {
@@ -234,6 +243,22 @@ impl Pair {
                 let batch: Vec<RefItem> = drafts.into_iter().map(|draft| self.resolve(draft)).collect();
                 self.commit(batch);
             }
+            Op::Submit(batches) => {
+                let mut placed = Vec::new();
+                for drafts in batches {
+                    let batch: Vec<RefItem> = drafts.into_iter().map(|draft| self.resolve(draft)).collect();
+                    if let Some(asked) = self.ask(&batch) {
+                        let expected = self.model.apply(&batch, self.now);
+                        placed.push((batch, expected, self.ledger().submit_batch(asked)));
+                    }
+                }
+                for (batch, expected, ticket) in placed {
+                    self.judge(batch, expected, ticket.and_then(taskledger::Ticket::wait));
+                }
+                // A refusal waits only for what it rests on.
+                assert_eq!(self.ledger().sync().expect("nothing fails").0, self.model.head());
+            }
+            Op::RecoverOrphans(max) => self.recover_orphans(max),
             Op::Again { which, stated, changed } => {
                 let keyed = |(batch, _): &&Submitted| {
                     batch.iter().any(|item| item.event.as_ref().is_some_and(|event| event.key.is_some()))
@@ -342,9 +367,55 @@ impl Pair {
         RefItem { task: task.to_owned(), event: Some(event), expect }
     }
 
+    fn recover_orphans(&mut self, max: u32) {
+        let mut batch = Vec::new();
+        let mut counts = (0, 0, 0);
+        let mut tasks: Vec<_> = self.model.tasks.iter().collect();
+        tasks.sort_by_key(|(id, _)| *id);
+        for (id, task) in tasks {
+            let Some(record) = &task.record else { continue };
+            let mut push = |kind, reason: &str, attempts| {
+                let version = task.version + batch.iter().filter(|item: &&RefItem| item.task == *id).count() as u64;
+                let event = RefEvent { reason: Some(reason.to_owned()), attempts, ..RefEvent::new(kind) };
+                batch.push(RefItem { task: id.clone(), event: Some(event), expect: RefExpect::Version(version) });
+            };
+            match record.state {
+                TaskState::Running | TaskState::Retrying if record.attempts < max => {
+                    push(RefKind::Requeued(TaskState::Pending), "its executor is gone", None);
+                    counts.0 += 1;
+                }
+                TaskState::Running | TaskState::Retrying => {
+                    push(RefKind::To(TaskState::Failed), "its executor is gone, and no attempt is left", None);
+                    counts.1 += 1;
+                }
+                _ => {}
+            }
+            if record.attempts > max {
+                push(RefKind::Updated, "more attempts than are allowed", Some(max));
+                counts.2 += 1;
+            }
+        }
+        let got = self.ledger().recover_orphans(max).expect("nothing fails");
+        assert_eq!((got.requeued, got.failed, got.clamped), counts);
+        if !batch.is_empty() {
+            self.model.apply(&batch, self.now).expect("the rules allow it");
+            *self.outcomes.entry("recovered").or_default() += 1;
+        }
+        assert_eq!(self.ledger().head().0, self.model.head());
+    }
+
     fn commit(&mut self, batch: Vec<RefItem>) {
+        let Some(asked) = self.ask(&batch) else { return };
+        let expected = self.model.apply(&batch, self.now);
+        let got = self.ledger().commit(asked);
+        self.judge(batch, expected, got);
+        assert_eq!(self.ledger().head().0, self.model.head(), "the head after it");
+    }
+
+    /// The batch as the ledger takes it; `None` where it has no event, which is refused.
+    fn ask(&self, batch: &[RefItem]) -> Option<Batch> {
         let mut asked = Batch::new();
-        for item in &batch {
+        for item in batch {
             match &item.event {
                 Some(event) => asked.push(&item.task, event.to_event(), item.expect.to_expect()),
                 None => asked.check(&item.task, item.expect.to_expect()),
@@ -353,10 +424,17 @@ impl Pair {
         if asked.is_empty() {
             let refused = self.ledger().commit(asked).expect_err("a batch must have an event");
             assert_eq!(refused.code(), "LIMIT", "{batch:?}");
-            return;
+            return None;
         }
-        let expected = self.model.apply(&batch, self.now);
-        let got = self.ledger().commit(asked);
+        Some(asked)
+    }
+
+    fn judge(
+        &mut self,
+        batch: Vec<RefItem>,
+        expected: Result<RefReceipt, RefRefusal>,
+        got: taskledger::Result<taskledger::Receipt>,
+    ) {
         let outcome = match &got {
             Ok(receipt) if receipt.replayed() => "replayed",
             Ok(_) => "appended",
@@ -399,7 +477,6 @@ impl Pair {
             }
             (expected, got) => panic!("{batch:#?}\nat {} came to {got:?}\ninstead of {expected:?}", self.now),
         }
-        assert_eq!(self.ledger().head().0, self.model.head(), "the head after it");
     }
 
     fn reopen(&mut self, ending: Ending) {
@@ -432,6 +509,8 @@ impl Pair {
             entries: &|from| ledger.entries(from).collect(),
         };
         answers.check(&self.model, limit);
+        // Those who only read see what is durable.
+        ledger.sync().expect("nothing fails");
         self.check_reader();
 
         let seq = seq % (self.model.head() + 1);
@@ -558,7 +637,13 @@ fn assert_same_entry(got: &Entry, expected: &RefEntry) {
 }
 
 /// Runs random histories, and so many shorter ones to explain a failure; panics with the seed and the smallest history that fails.
-fn histories(cases: u32, ops: Range<usize>, shrinks: u32, place: impl Fn() -> Place) -> BTreeMap<&'static str, u32> {
+fn histories(
+    cases: u32,
+    ops: Range<usize>,
+    shrinks: u32,
+    durability: Durability,
+    place: impl Fn() -> Place,
+) -> BTreeMap<&'static str, u32> {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let seed = number("TASKLEDGER_SEED").unwrap_or(SEED);
     let config = Config {
@@ -570,7 +655,7 @@ fn histories(cases: u32, ops: Range<usize>, shrinks: u32, place: impl Fn() -> Pl
     };
     let outcomes = RefCell::new(BTreeMap::new());
     let tested = TestRunner::new(config).run(&vec(op(), ops), |ops| {
-        let mut pair = Pair::new(place());
+        let mut pair = Pair::new(place(), durability);
         for op in ops {
             pair.run(op);
         }
@@ -587,21 +672,27 @@ fn histories(cases: u32, ops: Range<usize>, shrinks: u32, place: impl Fn() -> Pl
 
 #[test]
 fn random_histories_come_to_what_the_model_says() {
-    let outcomes = histories(200, 1..60, 1_000, || Place::Memory(MemVfs::new()));
+    let outcomes = histories(200, 1..60, 1_000, Durability::Sync, || Place::Memory(MemVfs::new()));
     // A history that never gets so far as to be refused for a reason says nothing about it.
-    for outcome in ["appended", "replayed", "CONFLICT", "ILLEGAL", "KEY", "TIME"] {
+    for outcome in ["appended", "replayed", "recovered", "CONFLICT", "ILLEGAL", "KEY", "TIME"] {
         assert!(outcomes.get(outcome).is_some_and(|&times| times >= 50), "{outcome} is rare in {outcomes:?}");
     }
 }
 
 #[test]
+fn random_histories_of_buffered_appends_come_to_what_the_model_says() {
+    let durability = Durability::Buffered { sync_every: std::time::Duration::from_secs(1) };
+    histories(60, 1..60, 1_000, durability, || Place::Memory(MemVfs::new()));
+}
+
+#[test]
 fn long_histories_come_to_what_the_model_says() {
-    histories(8, 250..300, 50, || Place::Memory(MemVfs::new()));
+    histories(8, 250..300, 50, Durability::Sync, || Place::Memory(MemVfs::new()));
 }
 
 #[test]
 fn random_histories_on_a_real_file_system_come_to_what_the_model_says() {
-    histories(6, 30..60, 50, || Place::Real(tempfile::tempdir().expect("a temporary directory")));
+    histories(6, 30..60, 50, Durability::Sync, || Place::Real(tempfile::tempdir().expect("a temporary directory")));
 }
 
 fn their_state(state: TaskState) -> theirs::TaskState {
