@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use taskledger::{At, Batch, Event, Expect, Ledger, Level, Options, Seq, TaskState, verify};
+use taskledger::{At, Batch, Durability, Event, Expect, Ledger, Level, Options, Seq, TaskState, verify};
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(800);
@@ -30,6 +30,19 @@ fn main() -> Outcome<()> {
     figures.push(("durable_append_p50_ratio", single.p50 / single.floor_p50, "of the latencies, one thread"));
     figures.push(("durable_appends_per_second_64_threads", crowd.rate, ""));
     figures.push(("durable_appends_64_threads_ratio", crowd.rate / crowd.floor, "to one thread's bare write and sync"));
+
+    let tickets = tickets_per_second(&dir.path().join("tickets"), 256)?;
+    figures.push(("durable_events_per_second_256_tickets", tickets, "one thread, so many tickets outstanding"));
+    for batch in [1, 100] {
+        let (floor, rate) = buffered(dir.path(), batch)?;
+        let [floor_name, name, ratio_name] = match batch {
+            1 => ["bare_writes_per_second", "buffered_events_per_second", "buffered_time_ratio"],
+            _ => ["bare_writes_of_100_per_second", "buffered_events_per_second_100", "buffered_time_ratio_100"],
+        };
+        figures.push((floor_name, floor, "of as many bytes as such a batch takes, not synced"));
+        figures.push((name, rate, "one thread; synced every 100 ms beside it"));
+        figures.push((ratio_name, floor / (rate / batch as f64), "time of a call to that of the bare write"));
+    }
 
     let lifecycle = dir.path().join("lifecycle");
     let (events, alone, grouped) = lifecycle_bytes(&lifecycle)?;
@@ -89,9 +102,12 @@ fn print(figures: &[(&str, f64, &str)], json: bool) -> Outcome<()> {
 }
 
 fn median(mut once: impl FnMut() -> Outcome<f64>) -> Outcome<f64> {
-    let mut values = (0..ROUNDS).map(|_| once()).collect::<Outcome<Vec<f64>>>()?;
+    middle((0..ROUNDS).map(|_| once()).collect::<Outcome<Vec<f64>>>()?)
+}
+
+fn middle(mut values: Vec<f64>) -> Outcome<f64> {
     values.sort_by(f64::total_cmp);
-    values.get(ROUNDS / 2).copied().ok_or_else(|| "no rounds".into())
+    values.get(values.len() / 2).copied().ok_or_else(|| "no rounds".into())
 }
 
 struct AgainstFloor {
@@ -116,15 +132,18 @@ fn against_floor(dir: &Path, threads: u64) -> Outcome<AgainstFloor> {
         rates.push(rate);
         p50s.push(p50);
     }
-    let middle = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values.get(ROUNDS / 2).copied().unwrap_or(f64::NAN)
-    };
-    Ok(AgainstFloor { rate: middle(rates), floor: middle(floors), p50: middle(p50s), floor_p50: middle(floor_p50s) })
+    Ok(AgainstFloor {
+        rate: middle(rates)?,
+        floor: middle(floors)?,
+        p50: middle(p50s)?,
+        floor_p50: middle(floor_p50s)?,
+    })
 }
 
 /// What one frame with one event takes.
 const EVENT_BYTES: usize = 80;
+/// What one of 100 events in a batch takes, about.
+const GROUPED_EVENT_BYTES: usize = 25;
 const BARE_BYTES: u64 = 32 << 20;
 
 fn bare_file(path: &Path) -> Outcome<File> {
@@ -178,6 +197,65 @@ fn worker(ledger: &Ledger, next: &AtomicU64, started: Instant) -> taskledger::Re
         }
     }
     Ok(latencies)
+}
+
+/// One thread that keeps so many tickets outstanding.
+fn tickets_per_second(dir: &Path, outstanding: usize) -> Outcome<f64> {
+    let ledger = Ledger::open(dir)?;
+    let mut next = 0;
+    median(|| {
+        let mut tickets = std::collections::VecDeque::with_capacity(outstanding);
+        let (started, mut done) = (Instant::now(), 0_u64);
+        while started.elapsed() < ROUND {
+            let task = format!("task-{next:08}");
+            next += 1;
+            for event in [Event::created(), Event::to(TaskState::Ready), Event::to(TaskState::Running)] {
+                tickets.push_back(ledger.submit(task.as_str(), event.by("worker-7"))?);
+                if tickets.len() == outstanding {
+                    tickets.pop_front().ok_or("just filled")?.wait()?;
+                    done += 1;
+                }
+            }
+        }
+        for ticket in tickets {
+            ticket.wait()?;
+            done += 1;
+        }
+        Ok(done as f64 / started.elapsed().as_secs_f64())
+    })
+}
+
+/// Batches of so many events that return once written: bare writes a second of the same bytes, and events a second.
+fn buffered(dir: &Path, batch: usize) -> Outcome<(f64, f64)> {
+    let durability = Durability::Buffered { sync_every: Duration::from_millis(100) };
+    let ledger = Options::new().durability(durability).open(dir.join(format!("buffered-{batch}")))?;
+    let bare = bare_file(&dir.join(format!("bare-buffered-{batch}")))?;
+    let bytes = vec![7; if batch == 1 { EVENT_BYTES } else { batch * GROUPED_EVENT_BYTES }];
+    let (mut floors, mut rates) = (Vec::new(), Vec::new());
+    let (mut next, mut offset) = (0, 0);
+    for _ in 0..ROUNDS {
+        let (started, mut writes) = (Instant::now(), 0_u64);
+        while started.elapsed() < ROUND {
+            bare.write_all_at(&bytes, offset)?;
+            offset = (offset + bytes.len() as u64) % (BARE_BYTES - bytes.len() as u64);
+            writes += 1;
+        }
+        floors.push(writes as f64 / started.elapsed().as_secs_f64());
+        bare.sync_data()?;
+        let (started, mut events) = (Instant::now(), 0);
+        while started.elapsed() < ROUND {
+            let mut asked = Batch::new();
+            for _ in 0..batch {
+                asked.push(format!("task-{next:08}"), Event::created().by("worker-7"), Expect::Any);
+                next += 1;
+            }
+            ledger.commit(asked)?;
+            events += batch;
+        }
+        rates.push(events as f64 / started.elapsed().as_secs_f64());
+        ledger.sync()?;
+    }
+    Ok((middle(floors)?, middle(rates)?))
 }
 
 /// Ten steps: with a retry, an error, an output, and who did it.

@@ -65,7 +65,7 @@ impl Batch {
     }
 }
 
-/// What an append came to: durable when the caller holds it.
+/// What an append came to: durable when the caller holds it (written, with [`Durability::Buffered`](crate::Durability)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     pub(crate) epoch: u32,
