@@ -144,6 +144,12 @@ impl Script {
         self.try_close().expect("the script closes where that works");
     }
 
+    /// How many segments there are.
+    pub fn segments(&self) -> usize {
+        let names = self.vfs.list(&dir().join("log")).expect("it is there");
+        names.iter().filter(|entry| Path::new(&entry.name).extension().is_some_and(|end| end == "log")).count()
+    }
+
     /// Lets go of the ledger, which closes it as far as that is possible.
     pub fn drop_ledger(&mut self) {
         self.ledger = None;

@@ -130,7 +130,8 @@ pub fn all() -> Vec<Trace> {
             s.open_buffered();
             s.write(&[create("a"), large("a", 3000)]);
             s.write(&[large("a", 3900)]);
-            s.write(&[large("a", 3800)]);
+            s.write(&[large("a", 5000)]); // this one rolls
+            assert_eq!(s.segments(), 2, "it did not roll");
             s.write(&[go("a", Ready)]);
             s.write(&[go("a", Running)]);
             s.close();
@@ -155,6 +156,7 @@ pub fn all() -> Vec<Trace> {
             s.append(create("c"));
             s.submit(&[large("c", 6000), large("a", 3000)]);
             s.submit(&[large("b", 5000)]); // this one rolls
+            assert_eq!(s.segments(), 2, "it did not roll");
             s.submit(&[go("a", Completed)]);
             s.sync();
             s.submit(&[note("b", "placed, and never flushed")]);
