@@ -378,13 +378,14 @@ impl Core {
 
         let guard = PoisonOnPanic { core: self };
         let synced = segment.file.sync_data();
-        std::mem::forget(guard);
         if let Err(source) = synced {
+            std::mem::forget(guard);
             self.poison(segment.path.clone(), "sync", source);
             return;
         }
         self.gate.raise_durable(written);
         self.mark_live(self.process);
+        std::mem::forget(guard);
         let mut commit = self.commit();
         commit.syncing = false;
         let left = commit.left();

@@ -72,6 +72,8 @@ impl Gate {
     }
 
     pub(crate) fn raise_durable(&self, durable: Seq) {
+        let head = self.head();
+        assert!(durable <= head, "seq {durable} is called durable, and {head} is the last that was written");
         let before = self.durable.swap(durable.0, Ordering::AcqRel);
         assert!(before <= durable.0, "the durable head fell from {before} to {durable}");
     }

@@ -142,3 +142,18 @@ fn a_task_that_moves_meanwhile_is_left_alone() {
         assert!(matches!(record.state, TaskState::Completed | TaskState::Pending), "{id} is {}", record.state);
     }
 }
+
+#[test]
+fn what_is_placed_and_not_yet_shown_counts_as_moved() {
+    let (_, ledger) = ledger_of(&[(TaskState::Running, 0), (TaskState::Running, 0), (TaskState::Completed, 9)]);
+    // Their records still show what was before.
+    drop(ledger.submit("t1", Event::to(TaskState::Completed)).unwrap());
+    drop(ledger.submit("t2", Event::updated().attempts(8)).unwrap());
+    let recovered = ledger.recover_orphans(1).unwrap();
+    assert_eq!((recovered.requeued, recovered.failed, recovered.clamped), (1, 0, 0));
+    let found = gist(&records(&ledger));
+    assert_eq!(found["t0"].0, "pending");
+    assert_eq!(found["t1"].0, "completed");
+    assert_eq!(found["t2"].1, 8, "whoever set it lives");
+    assert_eq!(ledger.recover_orphans(1).unwrap().clamped, 1, "the next call looks at it again");
+}
