@@ -1,8 +1,8 @@
 //! Orphans: tasks that a crash of their executor left running or retrying.
 //!
 //! The rule is that of `StateValidator::repair` in dag-executor 0.1.0, equal in id, state and attempts. Invariants: each
-//! event expects the version that was looked at, so that a task which moves meanwhile is looked at again and never taken
-//! back by mistake; memory holds one page.
+//! event expects the version that was looked at, so that a task which moves meanwhile is left alone and never taken back by
+//! mistake; memory holds one page of records.
 
 use crate::error::{Error, Result};
 use crate::ledger::batch::Batch;
@@ -79,7 +79,7 @@ fn repair(ledger: &Ledger, tasks: &[Task], max_attempts: u32, recovered: &mut Re
             recovered.clamped += found.clamped;
             Ok(())
         }
-        // Whoever moved it is alive, so that it is no orphan. The others are looked at in halves.
+        // Whoever moved it is alive, so that it is no orphan. The others are repaired in halves.
         Err(Error::Conflict { .. }) => {
             let (before, after) = tasks.split_at(tasks.len() / 2);
             if before.is_empty() {

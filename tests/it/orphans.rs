@@ -71,7 +71,7 @@ fn it_comes_to_what_dag_executor_comes_to() {
         prop_assert_eq!(gist(&records(&options(&vfs).open("/l").unwrap())), expected);
         Ok(())
     });
-    checked.unwrap_or_else(|error| panic!("{error}"));
+    checked.unwrap_or_else(|error| panic!("seed {seed:?}: {error}"));
 }
 
 #[test]
