@@ -65,6 +65,7 @@ impl Core {
             if commit.rolling {
                 commit = self.wait_landed(commit);
             } else if self.gate.head() >= asked && commit.unsynced && !commit.syncing {
+                // At once, although others fly or wait: where appends come without end there is never rest.
                 self.sync_written(commit);
                 commit = self.commit();
             } else {

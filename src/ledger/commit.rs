@@ -140,29 +140,33 @@ impl Core {
             End::Refused(error) => return Err(error),
             End::Replayed(replay) => replay,
         };
-        let mut items = Vec::new();
-        match replay.alone {
-            Some(item) => items.push(item),
-            None => {
-                for stored in self.log().stored(replay.batch) {
-                    let stored = stored?;
-                    let entry = stored.entry;
-                    items.push(ReceiptItem {
-                        task: entry.task.unwrap_or_default(),
-                        seq: entry.seq,
-                        version: entry.version.unwrap_or_default(),
-                        at: entry.at,
-                    });
-                    if stored.links.last_of_batch {
-                        break;
-                    }
-                }
-            }
-        }
+        let items = match replay.alone {
+            Some(item) => vec![item],
+            None => self.read_back(replay.batch)?,
+        };
         if items.len() as u64 != replay.events {
             return Err(Error::Key { task: replay.task, key: replay.key, seq: replay.batch });
         }
         Ok(Receipt { epoch: replay.epoch, items, replayed: true })
+    }
+
+    /// The places of the batch that begins at this seq.
+    fn read_back(&self, batch: Seq) -> Result<Vec<ReceiptItem>> {
+        let mut items = Vec::new();
+        for stored in self.log().stored(batch) {
+            let stored = stored?;
+            let entry = stored.entry;
+            items.push(ReceiptItem {
+                task: entry.task.unwrap_or_default(),
+                seq: entry.seq,
+                version: entry.version.unwrap_or_default(),
+                at: entry.at,
+            });
+            if stored.links.last_of_batch {
+                break;
+            }
+        }
+        Ok(items)
     }
 
     /// Waits until less is unflushed.
@@ -216,7 +220,7 @@ impl Core {
     /// Leads what waits, if nobody does.
     pub(crate) fn flush(&self) {
         let commit = self.commit();
-        if commit.is_open() && !commit.flying && !commit.rolling && !commit.buffer.is_empty() {
+        if commit.is_leaderless() {
             self.lead(commit);
         }
     }
@@ -410,10 +414,7 @@ impl Core {
 
     pub(crate) fn poison(&self, path: PathBuf, action: &'static str, source: std::io::Error) {
         let source = std::io::Error::new(source.kind(), Failed { action, source });
-        let mut commit = self.commit();
-        commit.status = Status::Poisoned { path, source: Arc::new(source) };
-        (commit.flying, commit.rolling, commit.syncing) = (false, false, false);
-        drop(commit);
+        self.commit().poison(path, source);
         self.landed.notify_all();
         self.bell.stop();
         // Last, since it calls wakers.
@@ -459,8 +460,7 @@ impl Drop for PoisonOnPanic<'_> {
         let path = self.core.dir.clone();
         let source = std::io::Error::other("a thread panicked while it flushed");
         if let Ok(mut commit) = self.core.commit.lock() {
-            commit.status = Status::Poisoned { path, source: Arc::new(source) };
-            (commit.flying, commit.rolling, commit.syncing) = (false, false, false);
+            commit.poison(path, source);
         }
         self.core.landed.notify_all();
         self.core.gate.poison();

@@ -203,8 +203,24 @@ impl Commit {
             leaderless: false,
             unvouched: self.vouched < self.placed,
             unsynced: self.unsynced,
-            spare_wanted: self.filled_percent() >= 50 && self.spare.is_none(),
+            spare_wanted: self.wants_spare(),
         }
+    }
+
+    /// Whether the active segment is half full and the next one is not made yet.
+    pub(crate) fn wants_spare(&self) -> bool {
+        self.filled_percent() >= 50 && self.spare.is_none()
+    }
+
+    /// Whether something waits and nobody is at work who would take it.
+    pub(crate) fn is_leaderless(&self) -> bool {
+        self.is_open() && !self.flying && !self.rolling && !self.buffer.is_empty()
+    }
+
+    /// Takes no more from here on; whoever was at work has ended.
+    pub(crate) fn poison(&mut self, path: PathBuf, source: std::io::Error) {
+        self.status = Status::Poisoned { path, source: Arc::new(source) };
+        (self.flying, self.rolling, self.syncing) = (false, false, false);
     }
 
     pub(crate) fn usable(&self) -> Result<()> {

@@ -160,9 +160,9 @@ impl Ledger {
     pub fn submit_batch(&self, batch: Batch) -> Result<Ticket> {
         let core = &self.owner.core;
         let (commit, claim) = core.admit(batch, Asker::Submit)?;
-        let nobody_leads = !commit.flying && !commit.rolling && !commit.buffer.is_empty();
+        let leaderless = commit.is_leaderless();
         drop(commit);
-        if nobody_leads {
+        if leaderless {
             core.bell.flush();
         }
         match claim.end {

@@ -53,7 +53,7 @@ pub(crate) fn prepare_spare(core: &Core) -> Result<()> {
     let mut commit = core.commit();
     // A roll uses the spare's name itself, and no other spare may be made beside it.
     let busy = commit.making || commit.rolling;
-    if busy || commit.spare.is_some() || commit.filled_percent() < 50 || !commit.is_open() {
+    if busy || !commit.wants_spare() || !commit.is_open() {
         return Ok(());
     }
     commit.making = true;

@@ -24,7 +24,7 @@ use taskledger::{
 use crate::reference::{
     RefEntry, RefEvent, RefExpect, RefItem, RefKind, RefReceipt, RefRefusal, RefTask, Reference, moves_from,
 };
-use crate::support::ClockVfs;
+use crate::support::{ClockVfs, number};
 
 const SEED: u64 = 0x7a5c_1ed6;
 const START_MS: u64 = 1_772_366_400_000;
@@ -644,7 +644,6 @@ fn histories(
     durability: Durability,
     place: impl Fn() -> Place,
 ) -> BTreeMap<&'static str, u32> {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let seed = number("TASKLEDGER_SEED").unwrap_or(SEED);
     let config = Config {
         cases: number("TASKLEDGER_CASES").map_or(cases, |cases| u32::try_from(cases).expect("few enough")),

@@ -88,6 +88,60 @@ impl Vfs for ClockVfs {
     }
 }
 
+/// A file system in which something is done before each sync of a file.
+pub struct BeforeSync {
+    inner: Arc<dyn Vfs>,
+    hook: Arc<dyn Fn() + Send + Sync>,
+}
+
+struct BeforeSyncFile {
+    inner: Arc<dyn VfsFile>,
+    hook: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl BeforeSync {
+    pub fn new(inner: impl Vfs + 'static, hook: impl Fn() + Send + Sync + 'static) -> Arc<BeforeSync> {
+        Arc::new(BeforeSync { inner: Arc::new(inner), hook: Arc::new(hook) })
+    }
+
+    fn file(&self, inner: Arc<dyn VfsFile>) -> Arc<dyn VfsFile> {
+        Arc::new(BeforeSyncFile { inner, hook: Arc::clone(&self.hook) })
+    }
+}
+
+impl fmt::Debug for BeforeSync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BeforeSync").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BeforeSyncFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BeforeSyncFile").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl Vfs for BeforeSync {
+    forward!(inner: absolute create_dir list rename remove sync_dir try_lock now_ms boot_id process is_alive random);
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn VfsFile>> {
+        Ok(self.file(self.inner.open(path, access)?))
+    }
+
+    fn create(&self, path: &Path, mode: u32) -> io::Result<Arc<dyn VfsFile>> {
+        Ok(self.file(self.inner.create(path, mode)?))
+    }
+}
+
+impl VfsFile for BeforeSyncFile {
+    forward!(inner: len read_at write_at inode);
+
+    fn sync_data(&self) -> io::Result<()> {
+        (self.hook)();
+        self.inner.sync_data()
+    }
+}
+
 /// Small numbers that look random and are the same for the same seed (splitmix64).
 #[derive(Debug, Clone)]
 pub struct Rng(pub u64);

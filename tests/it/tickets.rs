@@ -1,8 +1,6 @@
 //! Tickets and `Buffered`: who is told what before it is durable, and that nobody does more I/O than was promised.
 
 use std::future::Future;
-use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -11,10 +9,10 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
-use taskledger::vfs::ops::{Access, DirEntry, Lock, Process, Vfs, VfsFile};
+use taskledger::vfs::ops::Vfs as _;
 use taskledger::{Batch, Durability, Error, Event, Expect, Ledger, Maintenance, Options, Seq, TaskState, Ticket};
 
-use crate::support::forward;
+use crate::support::BeforeSync;
 
 const EIO: i32 = 5;
 
@@ -253,38 +251,12 @@ impl Door {
     }
 }
 
-#[derive(Debug)]
-struct DoorVfs(MemVfs, Door);
-
-#[derive(Debug)]
-struct DoorFile(Arc<dyn VfsFile>, Door);
-
-impl VfsFile for DoorFile {
-    forward!(0: len read_at write_at inode);
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.1.pass();
-        self.0.sync_data()
-    }
-}
-
-impl Vfs for DoorVfs {
-    forward!(0: absolute create_dir list rename remove sync_dir try_lock now_ms boot_id process is_alive random);
-
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn VfsFile>> {
-        Ok(Arc::new(DoorFile(self.0.open(path, access)?, self.1.clone())))
-    }
-
-    fn create(&self, path: &Path, mode: u32) -> io::Result<Arc<dyn VfsFile>> {
-        Ok(Arc::new(DoorFile(self.0.create(path, mode)?, self.1.clone())))
-    }
-}
-
 #[test]
 fn submits_wait_while_8_mib_are_unflushed() {
     let door = Door::default();
     door.set(true);
-    let vfs = Arc::new(DoorVfs(MemVfs::new(), door.clone()));
+    let held = door.clone();
+    let vfs = BeforeSync::new(MemVfs::new(), move || held.pass());
     let ledger = Options::new().vfs(vfs).segment_size(64 << 20).open("/l").unwrap();
     // A large segment that is full, and a larger one behind it, so that nobody waits for a roll below.
     let mut batch = Batch::new();

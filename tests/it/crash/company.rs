@@ -1,46 +1,17 @@
 //! Several threads that append at once. Every sync of a segment takes a while, so that others join the next flight.
 
-use std::io;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use taskledger::vfs::fault::MemVfs;
-use taskledger::vfs::ops::{Access, DirEntry, Lock, Process, Vfs, VfsFile};
+use taskledger::vfs::ops::Vfs as _;
 
 use super::journal::{Fact, Journal};
 use super::script::{DIR, batch_of, options};
-use crate::support::forward;
+use crate::support::BeforeSync;
 
 /// How long a sync takes.
 const PAUSE: Duration = Duration::from_millis(3);
-
-#[derive(Debug, Clone)]
-struct SlowVfs(MemVfs);
-
-#[derive(Debug)]
-struct SlowFile(Arc<dyn VfsFile>);
-
-impl Vfs for SlowVfs {
-    forward!(0: absolute create_dir list rename remove sync_dir try_lock now_ms boot_id process is_alive random);
-
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn VfsFile>> {
-        Ok(Arc::new(SlowFile(self.0.open(path, access)?)))
-    }
-
-    fn create(&self, path: &Path, mode: u32) -> io::Result<Arc<dyn VfsFile>> {
-        Ok(Arc::new(SlowFile(self.0.create(path, mode)?)))
-    }
-}
-
-impl VfsFile for SlowFile {
-    forward!(0: len read_at write_at inode);
-
-    fn sync_data(&self) -> io::Result<()> {
-        std::thread::sleep(PAUSE);
-        self.0.sync_data()
-    }
-}
 
 struct Done {
     last: u64,
@@ -52,7 +23,8 @@ struct Done {
 /// Each thread appends its batches one after the other; then the ledger is closed. The batches of different threads
 /// must name different tasks. Which flight a batch takes differs from run to run; the journal is right for each.
 pub fn together(vfs: &MemVfs, journal: &mut Journal, threads: Vec<Vec<Vec<Fact>>>) {
-    let ledger = options(vfs).vfs(Arc::new(SlowVfs(vfs.clone()))).open(DIR).expect("it opens");
+    let slow = BeforeSync::new(vfs.clone(), || std::thread::sleep(PAUSE));
+    let ledger = options(vfs).vfs(slow).open(DIR).expect("it opens");
     journal.opened(ledger.report().last.0 as usize, vfs.trace_len());
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
