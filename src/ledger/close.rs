@@ -11,22 +11,6 @@ use crate::storage::names;
 use crate::vfs::ops::Process;
 
 impl Core {
-    /// One step towards rest: waits, leads or syncs. Says whether nothing is left: all that was placed is durable, and
-    /// nobody is at work but one who rolls.
-    pub(crate) fn step_to_rest<'a>(&'a self, commit: MutexGuard<'a, Commit>) -> (MutexGuard<'a, Commit>, bool) {
-        if commit.flying || commit.syncing {
-            return (self.wait_landed(commit), false);
-        }
-        if !commit.buffer.is_empty() {
-            self.lead(commit);
-        } else if commit.unsynced {
-            self.sync_written(commit);
-        } else {
-            return (commit, true);
-        }
-        (self.commit(), false)
-    }
-
     /// Makes durable all that was placed before.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What the handles of a ledger that is open for writing share: the state that appending goes by.
 //!
-//! Only memory is touched here; `commit` does the waiting and the I/O. Lock order: `commit`, then `tasks`, then a
+//! Only memory is touched here; `commit` does the waiting, `flight` the I/O. Lock order: `commit`, then `tasks`, then a
 //! segment's `frames`.
 
 use std::collections::HashMap;

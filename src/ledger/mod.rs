@@ -18,11 +18,13 @@ mod spare;
 
 mod core;
 
+mod flight;
+
+mod roll;
+
 mod commit;
 
 pub mod ticket;
-
-mod roll;
 
 mod close;
 
