@@ -251,6 +251,15 @@ impl Door {
     }
 }
 
+/// Opens the door when it goes, so that a test that fails ends instead of waiting for ever.
+struct OpenAtLast<'a>(&'a Door);
+
+impl Drop for OpenAtLast<'_> {
+    fn drop(&mut self) {
+        self.0.set(true);
+    }
+}
+
 #[test]
 fn submits_wait_while_8_mib_are_unflushed() {
     let door = Door::default();
@@ -271,6 +280,7 @@ fn submits_wait_while_8_mib_are_unflushed() {
     door.set(false);
     let placed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
+        let _door = OpenAtLast(&door);
         scope.spawn(|| {
             for n in 0..300 {
                 drop(ledger.submit(format!("t{n}"), Event::created().error("x".repeat(60_000))).unwrap());
@@ -288,7 +298,6 @@ fn submits_wait_while_8_mib_are_unflushed() {
         let stopped = placed.load(Ordering::SeqCst);
         assert!((floor..=(8 << 20) / 60_000 + 1).contains(&stopped), "{stopped} were placed");
         assert_eq!(ledger.head(), Seq(base), "none of it is durable");
-        door.set(true);
     });
     assert_eq!(placed.load(Ordering::SeqCst), 300);
     assert_eq!(ledger.sync().unwrap(), Seq(base + 300));
