@@ -45,8 +45,8 @@ pub enum Error {
     },
     /// A write or sync failed after the batch had its place: it may or may not be there after opening anew.
     #[error(
-        "the fate of seq {first} to {last} is unknown since a write to {} failed; open the ledger anew and look",
-        path.display()
+        "the fate of {} is unknown since a write to {} failed; open the ledger anew and look",
+        seqs(*first, *last), path.display()
     )]
     Unknown {
         /// Seq of the batch's first event.
@@ -97,6 +97,8 @@ pub enum Error {
         path: PathBuf,
         /// The writer's process id, where it is known.
         pid: Option<u32>,
+        /// When that process opened it, in milliseconds since the Unix epoch.
+        since: Option<u64>,
     },
     /// Written by a newer version, or with a feature that this one does not know.
     #[error("{} cannot be used by this version: {what}", path.display())]
@@ -219,6 +221,11 @@ impl Error {
 
 /// What the operations of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// These seqs, in words.
+pub(crate) fn seqs(first: Seq, last: Seq) -> String {
+    if first == last { format!("seq {first}") } else { format!("seq {first} to {last}") }
+}
 
 fn at_byte(offset: Option<u64>) -> String {
     offset.map_or(String::new(), |offset| format!(" at byte {offset}"))

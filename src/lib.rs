@@ -45,7 +45,7 @@ pub use error::{Error, Result};
 pub use ledger::batch::{Batch, Receipt, ReceiptItem};
 pub use ledger::handle::Ledger;
 pub use ledger::history::{Entries, History};
-pub use ledger::open::OpenReport;
+pub use ledger::open::{OpenReport, Writer};
 pub use ledger::options::{Durability, Maintenance, Options};
 pub use ledger::orphans::Recovered;
 pub use ledger::reader::Reader;

@@ -9,6 +9,7 @@ use taskledger::Error;
 
 use crate::cli::out::{Form, Object, complain};
 use crate::cli::text::{safe, safe_lines};
+use crate::cli::time::stamp;
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -151,13 +152,16 @@ impl From<Error> for Failure {
             Error::NoLedger { path } => failure
                 .with("path", path.to_string_lossy())
                 .hint("-D DIR or TASKLEDGER_DIR names the ledger; `taskledger init` and `taskledger import` create one, `taskledger demo DIR` a sample"),
-            Error::Locked { path, pid } => {
-                let hint = match pid {
-                    Some(pid) => format!("wait until process {pid} has closed it; info, ls, show, history, log and verify work beside it"),
-                    None => "wait until it is closed; info, ls, show, history, log and verify work beside it".to_owned(),
+            Error::Locked { path, pid, since } => {
+                let until = match (pid, since) {
+                    (Some(pid), Some(since)) => format!("process {pid}, which opened it at {}, has closed it", stamp(since)),
+                    (Some(pid), None) => format!("process {pid} has closed it"),
+                    (None, _) => "it is closed".to_owned(),
                 };
-                let failure = failure.with("path", path.to_string_lossy());
-                pid.into_iter().fold(failure, |failure, pid| failure.with("pid", pid)).hint(hint)
+                let hint = format!("wait until {until}; info, ls, show, history, log and verify work beside it");
+                let failure = failure.with("path", path.to_string_lossy()).hint(hint);
+                let failure = pid.into_iter().fold(failure, |failure, pid| failure.with("pid", pid));
+                since.into_iter().fold(failure, |failure, since| failure.with("since", since))
             }
             Error::Format { path, .. } => {
                 failure.with("path", path.to_string_lossy()).hint("use the version of taskledger that wrote it, or a newer one")

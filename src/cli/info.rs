@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use taskledger::vfs::ops::{Access, Kind, Vfs};
 use taskledger::vfs::real::RealVfs;
-use taskledger::{Ledger, OpenReport, Seq, TaskState, View};
+use taskledger::{Ledger, OpenReport, Seq, TaskState, View, Writer};
 
 use crate::cli::args::Setting;
 use crate::cli::fail::Failure;
@@ -73,13 +73,17 @@ fn object(path: String, view: &View, report: &OpenReport, size: Size) -> Object 
     let gaps: Vec<Value> = report.gaps.iter().map(region).collect();
     let fields = [
         ("path", Some(path.into())),
+        ("uuid", Some(uuid(&report.uuid).into())),
+        ("created_at", Some(report.created_at.into())),
         ("seq", Some(view.seq().0.into())),
         ("at", (view.seq() > Seq::ZERO).then(|| view.at().into())),
         ("vouched", Some(report.vouched.0.into())),
-        ("writer", report.writer.map(Value::from)),
-        ("clean", is_clean(view, report).map(Value::from)),
+        ("writer", report.writer.map(|writer| writer.pid.into())),
+        ("writer_since", report.writer.map(|writer| writer.since.into())),
+        ("clean", is_clean(report).map(Value::from)),
         ("total", Some(counts.total().into())),
         ("states", Some(states.into())),
+        ("segments", Some(report.segments.into())),
         ("files", Some(size.files.into())),
         ("disk_bytes", Some(size.bytes.into())),
         ("left_out", report.left_out.as_ref().map(region)),
@@ -89,11 +93,21 @@ fn object(path: String, view: &View, report: &OpenReport, size: Size) -> Object 
     there.fold(Object::new("taskledger.info/1"), |object, (name, value)| object.with(name, value))
 }
 
-/// Whether the last writer closed it in order. One that still lives has had no occasion to; and where nothing was ever
-/// appended no writer had anything to close.
-fn is_clean(view: &View, report: &OpenReport) -> Option<bool> {
-    let untouched = view.seq() == Seq::ZERO && report.left_out.is_none();
-    report.writer.is_none().then_some(report.clean || untouched)
+/// Whether the last writer closed it in order. One that still lives has had no occasion to.
+fn is_clean(report: &OpenReport) -> Option<bool> {
+    report.writer.is_none().then_some(report.clean)
+}
+
+/// As uuids are commonly written.
+fn uuid(bytes: &[u8; 16]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut rest = hex.as_str();
+    let parts = [8, 4, 4, 4, 12].map(|digits| {
+        let (part, after) = rest.split_at(digits);
+        rest = after;
+        part
+    });
+    parts.join("-")
 }
 
 fn print(path: &str, view: &View, report: &OpenReport, size: Size, out: &mut Out) -> Result<(), Failure> {
@@ -102,10 +116,11 @@ fn print(path: &str, view: &View, report: &OpenReport, size: Size, out: &mut Out
         Seq::ZERO => "seq 0, nothing was appended yet".to_owned(),
         seq => format!("seq {seq} ({})", stamp(view.at())),
     };
+    section(out, "ledger", &format!("{}, made {}", uuid(&report.uuid), stamp(report.created_at)))?;
     section(out, "end", &end)?;
     section(out, "vouched", &format!("up to seq {}", report.vouched))?;
-    let writer = match (report.writer, is_clean(view, report)) {
-        (Some(pid), _) => format!("process {pid} has it open"),
+    let writer = match (report.writer, is_clean(report)) {
+        (Some(Writer { pid, since, .. }), _) => format!("process {pid} has had it open since {}", stamp(since)),
         (None, Some(true)) => "none; it was closed in order".to_owned(),
         (None, _) => "none; the last one did not close it in order, and the next one sees to that".to_owned(),
     };
@@ -113,7 +128,8 @@ fn print(path: &str, view: &View, report: &OpenReport, size: Size, out: &mut Out
     let counts = view.counts();
     let states = if counts.total() > 0 { format!(": {}", by_state(counts)) } else { String::new() };
     section(out, "tasks", &format!("{}{states}", counts.total()))?;
-    section(out, "on disk", &format!("{} in {}", bytes(size.bytes), count(size.files, "file", "files")))?;
+    let (files, segments) = (count(size.files, "file", "files"), count(report.segments, "segment", "segments"));
+    section(out, "on disk", &format!("{} in {files}, {segments}", bytes(size.bytes)))?;
     for (name, (file, bytes)) in
         report.left_out.iter().map(|region| ("left out", region)).chain(report.gaps.iter().map(|gap| ("gap", gap)))
     {

@@ -12,9 +12,9 @@ mod text;
 
 mod out;
 
-mod fail;
-
 mod time;
+
+mod fail;
 
 mod fact;
 

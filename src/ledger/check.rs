@@ -106,8 +106,8 @@ pub(crate) fn check_batch(batch: Batch, hash_key: &[u8; 16]) -> Result<Checked, 
         if let Some(event) = &item.event {
             check_event(event).map_err(over)?;
             bytes_max = event_bytes_max(&item.task, event);
-            if !Buffer::fits_a_frame(bytes_max) {
-                let problem = format!("takes {bytes_max} bytes, at most {} fit a frame", limits::FRAME_BYTES_MAX);
+            if bytes_max > Buffer::EVENT_BYTES_MAX {
+                let problem = format!("takes {bytes_max} bytes, at most {} fit a frame", Buffer::EVENT_BYTES_MAX);
                 return Err(Error::Limit { task: item.task, what: "event", problem });
             }
             digest = event.key.as_ref().map(|_| request_digest(hash_key, &item.task, event));

@@ -41,6 +41,8 @@ pub(crate) struct Core {
     /// Asked for once: the system is slow to tell.
     pub boot_id: [u8; 16],
     pub process: Process,
+    /// When this writer opened it, in milliseconds since the Unix epoch.
+    pub opened: u64,
     pub epoch: u32,
     /// As of the head.
     pub tasks: RwLock<Tasks>,
@@ -272,6 +274,6 @@ impl Core {
     pub(crate) fn log(&self) -> LogView {
         // The head first: segments that are added later only make more of it readable.
         let head = self.gate.head();
-        LogView { segments: self.segments.read().expect("no writer panics").clone(), head }
+        LogView { segments: self.segments.read().expect("no writer panics").clone(), head, mmap: self.options.mmap }
     }
 }

@@ -165,6 +165,7 @@ impl Core {
             process,
             inode: self.inode,
             count: self.live_count.fetch_add(1, Ordering::Relaxed).wrapping_add(1),
+            opened: self.opened,
         };
         // Advisory: without it readers go by the watermarks in the log, and nothing acknowledged depends on it.
         let _ = self.live.write(mark);

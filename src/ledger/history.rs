@@ -17,6 +17,8 @@ use crate::storage::segment::{FramePlace, Segment};
 pub(crate) struct LogView {
     pub segments: Vec<Arc<Segment>>,
     pub head: Seq,
+    /// Whether single frames of sealed segments are looked at in memory.
+    pub mmap: bool,
 }
 
 /// The entries of a ledger in order. An entry that cannot be read back is an error, and ends it.
@@ -76,7 +78,7 @@ impl LogView {
             let holds = |(_, frame): &(Arc<Segment>, Frame)| (frame.header.first..frame.header.next()).contains(&seq);
             let (segment, here) = match frame.take().filter(holds) {
                 Some(frame) => frame,
-                None => frame_with(&self.segments, seq)?,
+                None => frame_with(&self.segments, seq, self.mmap)?,
             };
             let index = (seq.0 - here.header.first.0) as usize;
             let stored = decode_body(&segment, &here)?.into_iter().nth(index);
@@ -123,7 +125,7 @@ impl Stored {
                 self.segment += 1;
                 continue;
             };
-            let frame = frame_at(segment, place.offset, place.first)?;
+            let frame = frame_at(segment, place.offset, place.first, None)?;
             self.ready = decoder.decode(segment, &frame)?.into_iter();
             return Ok(true);
         }

@@ -50,8 +50,30 @@ pub struct OpenReport {
     pub left_out: Option<(PathBuf, Range<u64>)>,
     /// Bad regions that hide no entry, such as a rotten vouch.
     pub gaps: Vec<(PathBuf, Range<u64>)>,
-    /// The process that has it open for writing, where one lives (readers only).
-    pub writer: Option<u32>,
+    /// Who has it open for writing, where somebody does (readers only).
+    pub writer: Option<Writer>,
+    /// The ledger's own number, drawn when it was created; copies have the same.
+    pub uuid: [u8; 16],
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created_at: u64,
+    /// How many segments it has.
+    pub segments: u64,
+}
+
+/// A process that has a ledger open for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Writer {
+    /// Its process id.
+    pub pid: u32,
+    /// When it opened the ledger, in milliseconds since the Unix epoch, by the system's clock.
+    pub since: u64,
+}
+
+impl Writer {
+    fn of(mark: &Mark) -> Writer {
+        Writer { pid: mark.process.pid, since: mark.opened }
+    }
 }
 
 /// A log that was read and judged.
@@ -60,7 +82,7 @@ struct Loaded {
     inode: u64,
     mark: Option<Mark>,
     /// The living writer beside which it was read.
-    writer: Option<u32>,
+    writer: Option<Writer>,
     segments: Vec<Arc<Segment>>,
     tasks: Tasks,
     end: LogEnd,
@@ -75,7 +97,7 @@ fn load(vfs: &dyn Vfs, dir: &Path, access: Access, beside: &dyn Fn(&Mark) -> boo
     let living = mark.as_ref().filter(|mark| beside(mark));
     let evidence = living.map_or(Evidence::All(mark.as_ref()), Evidence::Mark);
     let shown = living.map_or(Seq(u64::MAX), |mark| mark.durable);
-    let writer = living.map(|mark| mark.process.pid);
+    let writer = living.map(Writer::of);
     let listing = list(vfs, dir)?;
     let segments = open_all(vfs, dir, &listing, &identity, access)?;
     if let (None, Some(last)) = (living, segments.last()) {
@@ -102,12 +124,16 @@ impl Loaded {
         let left_out = end.tail.last_nonzero.filter(|_| self.writer.is_none());
         OpenReport {
             created: false,
-            clean: end.closed && end.tail.last_nonzero.is_none(),
+            // Where nothing was ever appended there was nothing to close.
+            clean: (end.closed || self.tasks.head == Seq::ZERO) && end.tail.last_nonzero.is_none(),
             last: self.tasks.head,
             vouched: self.end.watermark,
             left_out: left_out.map(|byte| (last.path.clone(), end.whole.offset..byte + 1)),
             gaps: self.end.gaps.clone(),
             writer: self.writer,
+            uuid: self.identity.uuid,
+            created_at: self.identity.created,
+            segments: self.segments.len() as u64,
         }
     }
 }
@@ -125,7 +151,7 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
     let mut before = None;
     for _ in 0..LOOKS {
         let error = match load(vfs, dir, Access::Read, &|mark| mark.writer_lives(vfs)) {
-            Ok(loaded) => return Ok(show(loaded, dir)),
+            Ok(loaded) => return Ok(show(loaded, dir, options.mmap)),
             // A writer may have been writing what was read, or have renamed what was listed.
             Err(error) if is_damage_or_missing(&error) => error,
             Err(other) => return Err(other),
@@ -149,9 +175,9 @@ fn is_damage_or_missing(error: &Error) -> bool {
     }
 }
 
-fn show(loaded: Loaded, dir: &Path) -> (View, OpenReport) {
+fn show(loaded: Loaded, dir: &Path, mmap: bool) -> (View, OpenReport) {
     let report = loaded.report();
-    let log = LogView { segments: loaded.segments, head: loaded.tasks.head };
+    let log = LogView { segments: loaded.segments, head: loaded.tasks.head, mmap };
     let tasks = Arc::new(loaded.tasks);
     (View { log, tasks, dir: dir.to_owned(), splits_a_batch: false, is_final: true }, report)
 }
@@ -204,9 +230,15 @@ fn take_lock(vfs: &dyn Vfs, dir: &Path, mode: u32) -> Result<Box<dyn Lock>> {
     let holder = || {
         let (identity, inode) = identity::read(vfs, &names::ledger(dir), false).ok()?;
         let mark = live::read(vfs, &names::live(dir), &identity.uuid, inode).ok()??;
-        Some(mark.process.pid).filter(|&pid| pid != 0)
+        // The one before may have left it, and whoever holds the lock now has not written its own yet.
+        mark.writer_lives(vfs).then(|| Writer::of(&mark))
     };
-    Err(Error::Locked { path: dir.to_owned(), pid: holder() })
+    let holder = holder();
+    Err(Error::Locked {
+        path: dir.to_owned(),
+        pid: holder.map(|writer| writer.pid),
+        since: holder.map(|writer| writer.since),
+    })
 }
 
 /// Makes durable what was accepted, and readies the place where the next frame goes.
@@ -283,6 +315,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         inode,
         boot_id: vfs.boot_id(),
         process,
+        opened: vfs.now_ms(),
         epoch,
         tasks: RwLock::new(tasks),
         segments: RwLock::new(segments),

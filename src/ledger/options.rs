@@ -73,6 +73,7 @@ pub struct Options {
     pub(crate) dir_mode: u32,
     pub(crate) file_mode: u32,
     pub(crate) durability: Durability,
+    pub(crate) mmap: bool,
     pub(crate) maintenance: Maintenance,
     pub(crate) vfs: Arc<dyn Vfs>,
     clock: Option<Clock>,
@@ -85,6 +86,7 @@ impl Default for Options {
             dir_mode: 0o700,
             file_mode: 0o600,
             durability: Durability::Sync,
+            mmap: false,
             maintenance: Maintenance::Thread,
             vfs: Arc::new(RealVfs),
             clock: None,
@@ -115,6 +117,24 @@ impl Options {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Options {
         self.durability = durability;
+        self
+    }
+
+    /// Whether single entries of sealed segments are looked up in memory maps in place of a read each: false by default.
+    /// Answers are the same. Histories get faster; the price is that a page which cannot be read (a rotten sector, a file
+    /// that somebody cut off) ends this process with SIGBUS, where a read returns an error that names the place.
+    /// Opening, replaying, verifying and appending always read. Where the system has no room for a map, it is read too.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let ledger = taskledger::Options::new().mmap(true).open(dir.path())?;
+    /// ledger.append("a", taskledger::Event::created())?;
+    /// assert_eq!(ledger.history("a")?.count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn mmap(mut self, mmap: bool) -> Options {
+        self.mmap = mmap;
         self
     }
 

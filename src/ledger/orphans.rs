@@ -2,7 +2,9 @@
 //!
 //! The rule is that of `StateValidator::repair` in dag-executor 0.1.0, equal in id, state and attempts. Invariants: each
 //! event expects the version that was looked at, so that a task which moves meanwhile is left alone and never taken back by
-//! mistake; memory holds one page of records.
+//! mistake; memory holds one page of ids, states and attempts.
+
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::batch::Batch;
@@ -10,7 +12,6 @@ use crate::ledger::handle::Ledger;
 use crate::model::event::Event;
 use crate::model::expect::Expect;
 use crate::model::state::TaskState;
-use crate::model::tasks::{Filter, Task};
 
 /// How many tasks are looked at, and at most twice as many events appended, at a time.
 const PAGE: usize = 5_000;
@@ -25,6 +26,17 @@ pub struct Recovered {
     pub failed: u64,
     /// Tasks whose attempts were over the budget, and were set to it.
     pub clamped: u64,
+    /// Tasks that moved while they were looked at, and were left alone: whoever moved them is alive.
+    pub moved: u64,
+}
+
+/// A task that needs something.
+#[derive(Debug)]
+struct Orphan {
+    id: Arc<str>,
+    version: u64,
+    state: TaskState,
+    attempts: u32,
 }
 
 impl Ledger {
@@ -33,7 +45,8 @@ impl Ledger {
     /// when it starts, before it runs anything. Each change says why, and stays in the task's history.
     ///
     /// Appends in batches of at most 10 000 events, and can be called again at any time: after an error it goes on from
-    /// there, and without orphans it appends nothing. A task that moves meanwhile is left alone.
+    /// there, and without orphans it appends nothing. A task that moves meanwhile is left alone and counted. The events
+    /// name no actor: what was done is in their reason.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -52,37 +65,49 @@ impl Ledger {
     /// As [`Ledger::commit`]; what was appended before stays.
     pub fn recover_orphans(&self, max_attempts: u32) -> Result<Recovered> {
         let mut recovered = Recovered::default();
-        let mut next = Some(Filter::new().limit(PAGE));
-        while let Some(filter) = next {
-            let page = self.list(filter)?;
-            repair(self, &page.tasks, max_attempts, &mut recovered)?;
-            next = page.next.map(|token| Filter::new().limit(PAGE).after(token));
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let mut orphans = Vec::new();
+            let tasks = self.core().tasks.read().expect("no writer panics");
+            after = tasks.look_over(after.as_deref(), PAGE, |id, version, state, attempts| {
+                if is_running(state) || attempts > max_attempts {
+                    orphans.push(Orphan { id: Arc::clone(id), version, state, attempts });
+                }
+            });
+            drop(tasks);
+            repair(self, &orphans, max_attempts, &mut recovered)?;
+            if after.is_none() {
+                return Ok(recovered);
+            }
         }
-        Ok(recovered)
     }
 }
 
+/// Whether somebody was at it when the process ended.
+fn is_running(state: TaskState) -> bool {
+    matches!(state, TaskState::Running | TaskState::Retrying)
+}
+
 /// Repairs some tasks in one batch; where one of them has moved meanwhile, in smaller ones.
-fn repair(ledger: &Ledger, tasks: &[Task], max_attempts: u32, recovered: &mut Recovered) -> Result<()> {
+fn repair(ledger: &Ledger, orphans: &[Orphan], max_attempts: u32, recovered: &mut Recovered) -> Result<()> {
     let mut batch = Batch::new();
-    let mut found = Recovered::default();
-    for task in tasks {
-        plan(task, max_attempts, &mut batch, &mut found);
+    let mut done = *recovered;
+    for orphan in orphans {
+        plan(orphan, max_attempts, &mut batch, &mut done);
     }
     if batch.is_empty() {
         return Ok(());
     }
     match ledger.commit(batch) {
         Ok(_) => {
-            recovered.requeued += found.requeued;
-            recovered.failed += found.failed;
-            recovered.clamped += found.clamped;
+            *recovered = done;
             Ok(())
         }
         // Whoever moved it is alive, so that it is no orphan. The others are repaired in halves.
         Err(Error::Conflict { .. }) => {
-            let (before, after) = tasks.split_at(tasks.len() / 2);
+            let (before, after) = orphans.split_at(orphans.len() / 2);
             if before.is_empty() {
+                recovered.moved += 1;
                 return Ok(());
             }
             repair(ledger, before, max_attempts, recovered)?;
@@ -93,24 +118,23 @@ fn repair(ledger: &Ledger, tasks: &[Task], max_attempts: u32, recovered: &mut Re
 }
 
 /// What one task needs.
-fn plan(task: &Task, max_attempts: u32, batch: &mut Batch, found: &mut Recovered) {
-    let record = &task.record;
-    let mut version = task.version;
+fn plan(orphan: &Orphan, max_attempts: u32, batch: &mut Batch, done: &mut Recovered) {
+    let mut version = orphan.version;
     let mut push = |event: Event| {
-        batch.push(record.id.as_str(), event, Expect::Version(version));
+        batch.push(&*orphan.id, event, Expect::Version(version));
         version += 1;
     };
-    if matches!(record.state, TaskState::Running | TaskState::Retrying) {
-        if record.attempts < max_attempts {
+    if is_running(orphan.state) {
+        if orphan.attempts < max_attempts {
             push(Event::requeued(TaskState::Pending).because("its executor is gone"));
-            found.requeued += 1;
+            done.requeued += 1;
         } else {
             push(Event::to(TaskState::Failed).because("its executor is gone, and no attempt is left"));
-            found.failed += 1;
+            done.failed += 1;
         }
     }
-    if record.attempts > max_attempts {
+    if orphan.attempts > max_attempts {
         push(Event::updated().attempts(max_attempts).because("more attempts than are allowed"));
-        found.clamped += 1;
+        done.clamped += 1;
     }
 }

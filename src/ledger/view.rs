@@ -72,7 +72,7 @@ impl View {
             At::Seq(_) => true,
             At::Millis(time) => head_at > time,
         };
-        let log = LogView { segments: log.segments.clone(), head: tasks.head };
+        let log = LogView { head: tasks.head, ..log.clone() };
         Ok(View { log, tasks: Arc::new(tasks), dir: dir.to_owned(), splits_a_batch, is_final })
     }
 

@@ -214,6 +214,25 @@ impl Tasks {
         Counts { seq: self.head, by_state: self.counts }
     }
 
+    /// Looks at the next so many tasks after an id, and gives where each live one stands to `visit`; the id to go on
+    /// after, as long as there is more.
+    pub(crate) fn look_over(
+        &self,
+        after: Option<&str>,
+        tasks: usize,
+        mut visit: impl FnMut(&Arc<str>, u64, TaskState, u32),
+    ) -> Option<Arc<str>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        for (id, slot) in self.slots.range::<str, _>((start, Bound::Unbounded)).take(tasks) {
+            if let Some(record) = &slot.record {
+                visit(id, slot.version, record.state, record.attempts);
+            }
+            last = Some(id);
+        }
+        last.cloned()
+    }
+
     /// The live record of a task.
     ///
     /// # Errors

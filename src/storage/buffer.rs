@@ -99,10 +99,8 @@ impl Buffer {
         total as u64
     }
 
-    /// Whether an event of this size fits a frame of its own.
-    pub(crate) fn fits_a_frame(event_bytes_max: usize) -> bool {
-        FRAME_OVERHEAD_MAX + event_bytes_max <= FRAME_BYTES_MAX
-    }
+    /// How many bytes an event may take, to fit a frame of its own.
+    pub(crate) const EVENT_BYTES_MAX: usize = FRAME_BYTES_MAX - FRAME_OVERHEAD_MAX;
 
     /// Prepares for a batch of this size: one that does not fit the open frame begins a new one.
     pub(crate) fn begin_batch(&mut self, event_bytes_max: usize) {
@@ -115,7 +113,7 @@ impl Buffer {
     /// Adds one event of at most this size.
     pub(crate) fn push(&mut self, entry: &Entry, named: &Named, links: &Links, event_bytes_max: usize) {
         // An event that would make the frame too large for its header begins another.
-        if !self.open.is_empty() && !Buffer::fits_a_frame(self.open_bytes_max + event_bytes_max) {
+        if !self.open.is_empty() && self.open_bytes_max + event_bytes_max > Buffer::EVENT_BYTES_MAX {
             self.close_frame();
         }
         if self.open.is_empty() {

@@ -2,11 +2,11 @@
 //!
 //! Two slots, at bytes 0 and 512, written in turn after each sync has returned, never synced themselves:
 //! ```text
-//!  0  4  CRC-32 of the uuid and bytes 4 to 64   32  4  pid of the writer, 0 once it has closed
+//!  0  4  CRC-32 of the uuid and bytes 4 to 72   32  4  pid of the writer, 0 once it has closed
 //!  4  4  epoch                                  36  4  zero
 //!  8  8  durable seq                            40  8  when that process started
 //! 16 16  boot id                                48  8  inode number of LEDGER
-//!                                               56  8  count of writes
+//! 64  8  when the writer opened it, ms          56  8  count of writes
 //! ```
 //! A slot is a true lower bound whenever it was written, so that one of any boot counts as evidence. A copied
 //! ledger has another inode in `LEDGER`, and ignores the page.
@@ -19,7 +19,7 @@ use crate::model::seq::Seq;
 use crate::storage::bytes::{get_array, get_u32, get_u64, put};
 use crate::vfs::ops::{Access, Process, Vfs, VfsFile, read_full_at, write_all_at};
 
-const SLOT_BYTES: usize = 64;
+const SLOT_BYTES: usize = 72;
 const SLOT_OFFSETS: [u64; 2] = [0, 512];
 
 /// One slot.
@@ -31,6 +31,8 @@ pub(crate) struct Mark {
     pub process: Process,
     pub inode: u64,
     pub count: u64,
+    /// When the writer opened the ledger, in milliseconds since the Unix epoch, by the system's clock.
+    pub opened: u64,
 }
 
 impl Mark {
@@ -43,6 +45,7 @@ impl Mark {
         put(&mut slot, 40, &self.process.start.to_le_bytes());
         put(&mut slot, 48, &self.inode.to_le_bytes());
         put(&mut slot, 56, &self.count.to_le_bytes());
+        put(&mut slot, 64, &self.opened.to_le_bytes());
         let crc = crc(&slot, uuid);
         put(&mut slot, 0, &crc.to_le_bytes());
         slot
@@ -56,6 +59,7 @@ impl Mark {
             process: Process { pid: get_u32(slot, 32), start: get_u64(slot, 40) },
             inode: get_u64(slot, 48),
             count: get_u64(slot, 56),
+            opened: get_u64(slot, 64),
         })
     }
 

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, seqs};
 use crate::model::entry::Entry;
 use crate::model::seq::Seq;
 use crate::model::tasks::Origin;
@@ -21,7 +21,7 @@ use crate::storage::live::Mark;
 use crate::storage::names;
 use crate::storage::scan::{Frame, Position, Stop, WalkEnd, frame_at, walk};
 use crate::storage::segment::{FramePlace, HEADER_BYTES, Predecessor, SealSlot, Segment};
-use crate::vfs::ops::{Access, Kind, Vfs};
+use crate::vfs::ops::{Access, DirEntry, Kind, Vfs};
 
 /// What the directory of the segments holds.
 #[derive(Debug, Clone, Default)]
@@ -43,12 +43,14 @@ pub(crate) struct Listing {
 pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Listing> {
     let log_dir = names::log_dir(dir);
     let mut listing = Listing { dir: log_dir.clone(), ..Listing::default() };
-    let entries = match vfs.list(&log_dir) {
-        // Without the directory all segments are missing, which is said where they are needed.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        other => other.map_err(Error::io("list", &log_dir))?,
-    };
-    for entry in entries {
+    // A link would lead into another place, where nothing of this ledger may be looked for, written or removed.
+    if list_if_there(vfs, dir)?.iter().any(|entry| dir.join(&entry.name) == log_dir && entry.kind != Kind::Dir) {
+        let source =
+            std::io::Error::new(std::io::ErrorKind::NotADirectory, "it is no directory, and no link is followed");
+        return Err(Error::io("list", &log_dir)(source));
+    }
+    // Without the directory all segments are missing, which is said where they are needed.
+    for entry in list_if_there(vfs, &log_dir)? {
         let path = log_dir.join(&entry.name);
         match entry.name.to_str().map(|name| (names::parse_segment(name), names::is_unfinished(name))) {
             Some((Some((number, base)), _)) => listing.segments.push((number, base, path)),
@@ -60,6 +62,13 @@ pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Listing> {
     listing.unfinished.sort();
     listing.strays.sort();
     Ok(listing)
+}
+
+fn list_if_there(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<DirEntry>> {
+    match vfs.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(Error::io("list", dir)),
+    }
 }
 
 /// Opens all segments and checks that each follows the one before it.
@@ -229,10 +238,8 @@ pub(crate) fn check_sealed(
     }
     if walked.whole.next.0 <= named.last.0 {
         let why = walked.why();
-        let what = format!(
-            "seq {} to {} cannot be read, which its successor vouches for: {why}",
-            walked.whole.next, named.last
-        );
+        let lost = seqs(walked.whole.next, named.last);
+        let what = format!("{lost} cannot be read, which its successor vouches for: {why}");
         return damaged(Some(walked.whole.next), what);
     }
     if walked.whole.next.0 != named.last.0 + 1 || walked.end != walked.whole {
@@ -293,8 +300,8 @@ pub(crate) fn judge(segment: &Segment, walked: &WalkEnd, evidence: Evidence<'_>)
     };
     if first_lost <= watermark {
         let why = walked.why();
-        let what =
-            format!("seq {first_lost} to {watermark} cannot be read, and {witness} says that they were durable: {why}");
+        let lost = seqs(first_lost, watermark);
+        let what = format!("{lost} cannot be read, and {witness} says that it was durable: {why}");
         return Err(Error::damaged(&segment.path, walked.whole.offset, Some(first_lost), what));
     }
     let epoch = walked.end.epoch.max(walked.tail.epoch).max(mark.map_or(0, |mark| mark.epoch));
@@ -386,11 +393,11 @@ fn malformed(segment: &Segment, frame: &Frame, what: String) -> Error {
     )
 }
 
-/// Finds the frame with a seq, and reads it.
+/// Finds the frame with a seq, and reads it; with `mmap`, from memory where its segment is sealed.
 ///
 /// # Errors
 /// It cannot be read back.
-pub(crate) fn frame_with(segments: &[Arc<Segment>], seq: Seq) -> Result<(Arc<Segment>, Frame)> {
+pub(crate) fn frame_with(segments: &[Arc<Segment>], seq: Seq, mmap: bool) -> Result<(Arc<Segment>, Frame)> {
     let n = segments.partition_point(|segment| segment.header.base <= seq);
     let segment = n.checked_sub(1).and_then(|n| segments.get(n)).expect("seqs from 1 on are in some segment");
     let place = {
@@ -398,5 +405,6 @@ pub(crate) fn frame_with(segments: &[Arc<Segment>], seq: Seq) -> Result<(Arc<Seg
         let n = places.partition_point(|place| place.first <= seq);
         n.checked_sub(1).and_then(|n| places.get(n)).copied().expect("every frame was replayed or written")
     };
-    Ok((Arc::clone(segment), frame_at(segment, place.offset, place.first)?))
+    let map = (mmap && n < segments.len()).then(|| segment.map()).flatten();
+    Ok((Arc::clone(segment), frame_at(segment, place.offset, place.first, map)?))
 }

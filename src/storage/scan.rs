@@ -11,11 +11,14 @@ use crate::model::limits::SEGMENT_EVENTS_MAX;
 use crate::model::seq::Seq;
 use crate::storage::frame::{BadHeader, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind, FrameSeed, chain};
 use crate::storage::segment::{HEADER_BYTES, Segment};
+use crate::vfs::map::Map;
 use crate::vfs::ops::read_full_at;
 
 const WINDOW_BYTES: usize = 256 << 10;
 /// How much is looked at once for something that is not zero.
 const CHUNK_BYTES: usize = 64 << 10;
+/// How much is read for one frame: most of them whole, since two calls cost more than the bytes.
+const FRAME_GUESS_BYTES: usize = 2 << 10;
 
 /// A place between two frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,11 +118,13 @@ struct Window<'a> {
     start: u64,
     /// How much is read at once, at least.
     chunk: usize,
+    /// Where to copy from in place of reading.
+    map: Option<&'a Map>,
 }
 
 impl<'a> Window<'a> {
     fn new(segment: &'a Segment) -> Window<'a> {
-        Window { segment, bytes: Vec::new(), start: 0, chunk: WINDOW_BYTES }
+        Window { segment, bytes: Vec::new(), start: 0, chunk: WINDOW_BYTES, map: None }
     }
 
     /// `len` bytes at `offset`; fewer only where the file ends.
@@ -127,8 +132,11 @@ impl<'a> Window<'a> {
         let inside = |start: u64, have: usize| offset >= start && offset + len as u64 <= start + have as u64;
         if !inside(self.start, self.bytes.len()) {
             self.bytes.resize(len.max(self.chunk), 0);
-            let read = read_full_at(&*self.segment.file, &mut self.bytes, offset)
-                .map_err(Error::io("read", &self.segment.path))?;
+            let read = match self.map {
+                Some(map) => map.read_at(&mut self.bytes, offset),
+                None => read_full_at(&*self.segment.file, &mut self.bytes, offset)
+                    .map_err(Error::io("read", &self.segment.path))?,
+            };
             self.bytes.truncate(read);
             self.start = offset;
         }
@@ -337,13 +345,14 @@ fn look_behind(segment: &Segment, at: Position, limit: u64, tail: &mut Tail) -> 
     Ok(None)
 }
 
-/// Reads the one frame at this offset of a segment, which is known to be there.
+/// Reads the one frame at this offset of a segment, which is known to be there; from its map, where there is one.
 ///
 /// # Errors
 /// It cannot be read back: damage, or the system's error.
-pub(crate) fn frame_at(segment: &Segment, offset: u64, first: Seq) -> Result<Frame> {
+pub(crate) fn frame_at(segment: &Segment, offset: u64, first: Seq, map: Option<&Map>) -> Result<Frame> {
     let seed = FrameSeed::of(&segment.header);
-    let mut window = Window { chunk: FRAME_HEADER_BYTES, ..Window::new(segment) };
+    let chunk = map.map_or(FRAME_GUESS_BYTES, |_| FRAME_HEADER_BYTES);
+    let mut window = Window { chunk, map, ..Window::new(segment) };
     match read_frame(&mut window, seed, offset, segment.header.area_end())? {
         Ok(frame) if frame.header.first == first => Ok(frame),
         Ok(_) => Err(Error::damaged(&segment.path, offset, Some(first), "another frame stands here")),

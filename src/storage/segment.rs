@@ -23,13 +23,14 @@
 //! A header names only what a returned sync covers. A slot that is not all zero demands a successor.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use crate::error::{Error, Result};
 use crate::model::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEQ_MAX};
 use crate::model::seq::Seq;
 use crate::storage::bytes::{crc32, get_array, get_u32, get_u64, put};
 use crate::storage::identity::{Features, Identity};
+use crate::vfs::map::Map;
 use crate::vfs::ops::{Access, Vfs, VfsFile, read_full_at};
 
 /// Size of a segment's header, in bytes; the first frame follows it.
@@ -233,11 +234,12 @@ pub(crate) struct Segment {
     pub header: SegmentHeader,
     /// The frames with events that were replayed or written, in order.
     pub frames: RwLock<Vec<FramePlace>>,
+    map: OnceLock<Option<Map>>,
 }
 
 impl Segment {
     pub(crate) fn new(path: PathBuf, file: Arc<dyn VfsFile>, header: SegmentHeader) -> Segment {
-        Segment { path, file, header, frames: RwLock::default() }
+        Segment { path, file, header, frames: RwLock::default(), map: OnceLock::new() }
     }
 
     /// Opens a published segment and checks that it is what its name says and that it is whole.
@@ -255,6 +257,12 @@ impl Segment {
             return Err(Error::damaged(&path, length, None, what));
         }
         Ok(Segment::new(path, file, header))
+    }
+
+    /// The whole file in memory, from the first call on; `None` where the system has no room for it. For sealed segments,
+    /// whose frames are never written again.
+    pub(crate) fn map(&self) -> Option<&Map> {
+        self.map.get_or_init(|| self.file.map(self.header.capacity).ok()).as_ref()
     }
 
     /// What stands in the seal slot.

@@ -1,5 +1,6 @@
 //! The file system as this crate uses it: a dozen operations, the real one, and one that fails on schedule.
 
+pub mod map;
 pub mod ops;
 
 #[cfg(feature = "fault")]

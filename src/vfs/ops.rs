@@ -14,6 +14,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::vfs::map::Map;
+
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -167,6 +169,15 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
     /// The system's error; what was written since the last successful sync must then be taken as lost, and a
     /// later success of this call proves nothing about it.
     fn sync_data(&self) -> io::Result<()>;
+
+    /// Maps its first `len` bytes for reading. Where that cannot be had, its caller reads instead.
+    ///
+    /// # Errors
+    /// `Unsupported` unless the implementation says otherwise; `UnexpectedEof` where the file is shorter.
+    fn map(&self, len: u64) -> io::Result<Map> {
+        let _ = len;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// A number that no other file of this file system has; a copy gets another.
     ///

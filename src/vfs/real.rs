@@ -21,6 +21,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::vfs::map::Map;
 use crate::vfs::ops::{Access, DirEntry, Kind, Lock, Process, Vfs, VfsFile};
 
 /// The file system, the clock and the process of the machine.
@@ -33,12 +34,20 @@ struct RealFile {
     file: File,
 }
 
-/// Holds the lock for as long as its file description is open.
+/// Holds the lock until it is dropped, or its process ends.
 struct RealLock {
     file: File,
 }
 
 impl Lock for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing alone would not free it while a process that is being started holds a copy of the file. Where this
+        // fails, closing frees it a moment later.
+        let _ = self.file.unlock();
+    }
+}
 
 impl fmt::Debug for RealLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,6 +177,10 @@ impl VfsFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn map(&self, len: u64) -> io::Result<Map> {
+        Map::of(&self.file, len)
     }
 
     fn inode(&self) -> io::Result<u64> {

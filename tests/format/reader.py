@@ -235,8 +235,8 @@ def check_format(data, name):
 
 def read_live(path, ledger):
     """The newest valid slot of this copy: (epoch, count, durable, pid); zeros where there is none."""
-    data = path.read_bytes().ljust(576, b"\0") if path.exists() else bytes(576)
-    slots = [data[at:at + 64] for at in (0, 512)]
+    data = path.read_bytes().ljust(584, b"\0") if path.exists() else bytes(584)
+    slots = [data[at:at + 72] for at in (0, 512)]
     good = [s for s in slots if u(s, 0, 4) == crc32(ledger["uuid"] + s[4:]) and u(s, 48, 8) == ledger["inode"]]
     return max([(u(s, 4, 4), u(s, 56, 8), u(s, 8, 8), u(s, 32, 4)) for s in good], default=(0, 0, 0, 0))
 

@@ -15,6 +15,7 @@ mod house;
 mod json;
 mod kill;
 mod ledger;
+mod maps;
 mod model;
 mod moved;
 mod orphans;

@@ -7,7 +7,7 @@ use dag_executor::state::{StateValidator, TaskRecord as TheirRecord};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
-use taskledger::{Batch, Error, Event, Expect, Filter, Ledger, Maintenance, Options, Seq, TaskRecord, TaskState};
+use taskledger::{At, Batch, Error, Event, Expect, Filter, Ledger, Maintenance, Options, Seq, TaskRecord, TaskState};
 
 use crate::support::number;
 
@@ -99,6 +99,12 @@ fn more_orphans_than_one_batch_holds_are_all_taken_back() {
     let recovered = ledger.recover_orphans(3).unwrap();
     assert_eq!((recovered.requeued, recovered.failed, recovered.clamped), (0, 12_345, 12_345));
     assert_eq!(ledger.counts().of(TaskState::Failed), 12_345);
+    // In batches of 10 000 events, the last one smaller: only where one ends does a moment split none.
+    let splits = |seq: u64| ledger.as_of(At::Seq(Seq(seq))).unwrap().splits_a_batch();
+    for end in [12_345, 22_345, 32_345, 37_035] {
+        assert!(!splits(end), "a batch ends at {end}");
+        assert!(end == 12_345 || (1..20).all(|n| splits(end - n * 200 - 1)), "no batch ends shortly before {end}");
+    }
 }
 
 #[test]
@@ -134,7 +140,9 @@ fn a_task_that_moves_meanwhile_is_left_alone() {
                 let _ = ledger.append_if(format!("t{n}"), Event::to(TaskState::Completed), Expect::Version(1));
             }
         });
-        scope.spawn(|| ledger.recover_orphans(1).unwrap());
+        let recovery = scope.spawn(|| ledger.recover_orphans(1).unwrap());
+        let recovered = recovery.join().unwrap();
+        assert!(recovered.requeued + recovered.moved <= 300, "{recovered:?}");
     });
     for (id, record) in records(&ledger) {
         let versions = ledger.history(&id).unwrap().count();
@@ -150,7 +158,7 @@ fn what_is_placed_and_not_yet_shown_counts_as_moved() {
     drop(ledger.submit("t1", Event::to(TaskState::Completed)).unwrap());
     drop(ledger.submit("t2", Event::updated().attempts(8)).unwrap());
     let recovered = ledger.recover_orphans(1).unwrap();
-    assert_eq!((recovered.requeued, recovered.failed, recovered.clamped), (1, 0, 0));
+    assert_eq!((recovered.requeued, recovered.failed, recovered.clamped, recovered.moved), (1, 0, 0, 2));
     let found = gist(&records(&ledger));
     assert_eq!(found["t0"].0, "pending");
     assert_eq!(found["t1"].0, "completed");

@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use taskledger::vfs::ops::Vfs;
+use taskledger::vfs::real::RealVfs;
 use taskledger::{Event, Ledger};
 
 use crate::cli::failing::{segment, tear};
@@ -13,6 +15,11 @@ fn info(dir: &str) -> Value {
     let mut objects = run(&["info", "--json", "-D", dir]).good_json();
     assert_eq!(objects.len(), 1);
     objects.remove(0)
+}
+
+fn stamp(millis: u64) -> String {
+    let time = jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap()).unwrap();
+    format!("{time:.3}")
 }
 
 #[test]
@@ -112,19 +119,24 @@ fn info_tells_all_that_monitoring_asks_for() {
             bytes += entry.metadata().unwrap().len();
         }
     }
+    let identity = std::fs::read(Path::new(dir).join("LEDGER")).unwrap();
+    let hex: String = identity[32..48].iter().map(|byte| format!("{byte:02x}")).collect();
+    let uuid = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+    let created_at = u64::from_le_bytes(identity[64..72].try_into().unwrap());
     let expected = json!({
-        "type": "taskledger.info/1", "path": dir, "seq": 128, "at": 1_772_333_998_642_u64, "vouched": 128,
-        "clean": true, "total": 31, "files": files, "disk_bytes": bytes, "gaps": [],
+        "type": "taskledger.info/1", "path": dir, "uuid": uuid, "created_at": created_at, "seq": 128, "at": 1_772_333_998_642_u64, "vouched": 128,
+        "clean": true, "total": 31, "segments": 1, "files": files, "disk_bytes": bytes, "gaps": [],
         "states": {"pending": 0, "ready": 1, "running": 2, "completed": 23, "failed": 1, "retrying": 0, "cancelled": 1,
             "skipped": 2, "dead_lettered": 1},
     });
     assert_eq!(info(dir), expected);
     let text = run(&["info", "-D", dir]).good();
     let expected = format!(
-        "{dir}\n  end       seq 128 (2026-03-01T02:59:58.642Z)\n  vouched   up to seq 128\n  \
+        "{dir}\n  ledger    {uuid}, made {}\n  end       seq 128 (2026-03-01T02:59:58.642Z)\n  vouched   up to seq 128\n  \
          writer    none; it was closed in order\n  \
          tasks     31: 1 ready, 2 running, 23 completed, 1 failed, 1 cancelled, 2 skipped, 1 dead_lettered\n  \
-         on disk   1.0 MiB in {files} files\n"
+         on disk   1.0 MiB in {files} files, 1 segment\n",
+        stamp(created_at)
     );
     assert_eq!(text, expected);
 }
@@ -154,10 +166,13 @@ fn info_works_beside_a_writer_and_names_it() {
         "{told}"
     );
     let text = run(&["info", "-D", dir]).good();
-    assert!(text.contains(&format!("writer    process {} has it open\n", std::process::id())), "{text}");
+    let since = told["writer_since"].as_u64().expect("the writer says when it opened it");
+    assert!(since >= told["created_at"].as_u64().unwrap() && since <= RealVfs.now_ms(), "{told}");
+    let writer = format!("writer    process {} has had it open since {}\n", std::process::id(), stamp(since));
+    assert!(text.contains(&writer), "{text}");
     ledger.close().unwrap();
     let told = info(dir);
-    assert_eq!((told.get("writer"), &told["clean"]), (None, &json!(true)));
+    assert_eq!((told.get("writer"), told.get("writer_since"), &told["clean"]), (None, None, &json!(true)));
 }
 
 #[test]

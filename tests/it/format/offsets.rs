@@ -185,13 +185,13 @@ fn the_page_says_where_everything_in_live_is() {
     let files = committed();
     let live = &files["live"];
     let uuid = &files["LEDGER"][32..48];
-    assert_eq!(live.len(), 576, "two slots, at bytes 0 and 512");
+    assert_eq!(live.len(), 584, "two slots, at bytes 0 and 512");
     let counts = [number(live, 56, 8), number(live, 512 + 56, 8)];
     assert_eq!(counts[0].abs_diff(counts[1]), 1, "they are written in turn");
     for (offset, count) in [0, 512].into_iter().zip(counts) {
-        let slot = &live[offset..offset + 64];
+        let slot = &live[offset..offset + 72];
         let fields = [
-            field(0, 4, "the uuid (16 bytes), then bytes 4 to 64", crc(&[uuid, &slot[4..]]).into()),
+            field(0, 4, "the uuid (16 bytes), then bytes 4 to 72", crc(&[uuid, &slot[4..]]).into()),
             field(4, 4, "epoch", 3),
             field(8, 8, "durable seq", number(slot, 8, 8)),
             bytes(16, "boot id", &slot[16..32]),
@@ -200,6 +200,7 @@ fn the_page_says_where_everything_in_live_is() {
             field(40, 8, "when that process started", 1000 + number(slot, 32, 4)),
             field(48, 8, "inode number of LEDGER", number(slot, 48, 8)),
             field(56, 8, "count of writes", count),
+            field(64, 8, "when the writer opened the ledger", T0 + 9_000_000_000),
         ];
         check("live", slot, &fields);
     }

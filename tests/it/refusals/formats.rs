@@ -8,7 +8,7 @@ use taskledger::{Error, Event, Ledger, Level, Verdict};
 
 use super::files::Files;
 use super::program::{Program, READERS, says};
-use super::site::{Opened, Site, options, untouched};
+use super::site::{Site, options, untouched};
 
 /// Who is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ fn what_a_newer_version_wrote_is_refused_unless_it_says_that_it_may_be_used() {
             if whom == Whom::Nobody {
                 site.goes_on();
             } else {
-                let error = Opened::new(&site.dir, options()).err().expect(&case);
+                let error = options().open(&site.dir).expect_err(&case);
                 assert_format(&error, &path, what);
                 assert_told(&["import", "-D", site.arg()], &path, what);
                 before.assert_same(&Files::log(&site.dir), &case);

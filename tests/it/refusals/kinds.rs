@@ -11,8 +11,8 @@ use taskledger::{Error, Event, Ledger, Level};
 
 use super::files::Files;
 use super::machine::skip;
-use super::program::{Program, READERS, says, within};
-use super::site::{Opened, Site, arg, options};
+use super::program::{Program, READERS, WRITERS, says, within};
+use super::site::{Site, arg, options};
 
 const SEGMENT: &str = "log/0000000001-00000000000000000001.log";
 
@@ -77,7 +77,7 @@ fn assert_refused(error: &Error, path: &Path, what: &str) {
 fn assert_everybody_copes(dir: &Path, path: &Path, meets: Meets, what: &str) {
     let at = |dir: &Path| dir.to_owned();
     let (to_write, to_read, to_verify) = (at(dir), at(dir), at(dir));
-    let written = within("opening for writing", move || Opened::new(&to_write, options()).map(|_| ()), || ());
+    let written = within("opening for writing", move || options().open(&to_write).map(|_| ()), || ());
     assert_refused(&written.expect_err("it is refused"), path, what);
     let read = within("reading", move || Ledger::open_read_only(to_read).map(|reader| reader.view().seq().0), || ());
     let verified = within("verifying", move || taskledger::verify(to_verify, Level::Content).map(|_| ()), || ());
@@ -89,9 +89,9 @@ fn assert_everybody_copes(dir: &Path, path: &Path, meets: Meets, what: &str) {
         verified.expect("verify does not need it");
     }
     let line = "{\"task\":\"b\",\"event\":\"created\"}\n";
-    for command in READERS.into_iter().chain([["import"].as_slice()]) {
+    for command in READERS.into_iter().chain(WRITERS) {
         let args = [command, &["-D", arg(dir)]].concat();
-        if command == ["import"] || meets == Meets::Everybody {
+        if WRITERS.contains(&command) || meets == Meets::Everybody {
             let told = Program::default().refused(&args, line, 1, "IO");
             assert_eq!(told["path"], arg(path));
             says(told["message"].as_str().unwrap(), &["could not ", arg(path), what]);
@@ -139,6 +139,7 @@ fn in_place_of_a_segment() {
 
 #[test]
 fn in_place_of_the_folder_of_segments() {
-    let things = [Thing::Fifo, Thing::File, Thing::Socket, Thing::Device].map(|thing| (thing, "Not a directory"));
+    let things = [Thing::Link, Thing::Dangling, Thing::Fifo, Thing::File, Thing::Socket, Thing::Device];
+    let things = things.map(|thing| (thing, "it is no directory, and no link is followed"));
     assert_not_followed("log", Meets::Everybody, &things);
 }

@@ -80,7 +80,7 @@ fn each_move_that_the_table_does_not_allow_is_refused_and_each_other_is_taken() 
         let error = refuses(&ledger, &site.dir, |ledger| ledger.append(from.name(), Event::to(to)));
         assert_illegal(&error, from.name(), EventKind::Transitioned, (Some(from), Some(to)), why);
     }
-    ledger.close();
+    ledger.close().unwrap();
     for (from, to) in refused {
         let line = json!({"task": from, "event": "transitioned", "to": to, "version": 2});
         let error = site.refuses_line("ILLEGAL", &line);
@@ -110,7 +110,7 @@ fn only_running_and_retrying_tasks_are_requeued_and_only_to_pending_or_ready() {
         let error = refuses(&ledger, &site.dir, |ledger| ledger.append(from.name(), Event::requeued(to)));
         assert_illegal(&error, from.name(), EventKind::Requeued, (Some(from), Some(to)), why);
     }
-    ledger.close();
+    ledger.close().unwrap();
     // Each state once as the one before, and each once as the one after.
     let each_once = |&(from, to): &(TaskState, TaskState)| from == Running || to == Pending;
     for (from, to) in pairs().filter(|&(from, to)| !may_requeue(from, to)).filter(each_once) {

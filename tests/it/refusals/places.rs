@@ -46,7 +46,7 @@ fn assert_refused_by_system(dir: &Path, within: &Path, path: &Path, (readers, ac
         says(&source.to_string(), &[why]);
     }
     let before = Files::all(within);
-    let mut commands = vec![["import"].as_slice()];
+    let mut commands: Vec<&[&str]> = vec![&["import"], &["init"]];
     if readers {
         commands.extend(READERS);
     }

@@ -16,11 +16,14 @@ use crate::support::taskledger;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `taskledger.error/1` may name beside code, exit, message and hint.
-const COORDINATES: [&str; 12] =
-    ["line", "task", "from", "to", "expected", "found", "seq", "path", "offset", "pid", "field", "version"];
+const COORDINATES: [&str; 13] =
+    ["line", "task", "from", "to", "expected", "found", "seq", "path", "offset", "pid", "since", "field", "version"];
 
 /// The commands that only read, with a task that need not be there.
-pub const READERS: [&[&str]; 5] = [&["ls"], &["show", "t"], &["history", "t"], &["log"], &["verify"]];
+pub const READERS: [&[&str]; 6] = [&["info"], &["ls"], &["show", "t"], &["history", "t"], &["log"], &["verify"]];
+
+/// Those that write into a ledger that is there, with something to write; `import` takes a line besides.
+pub const WRITERS: [&[&str]; 2] = [&["import"], &["append", "b", "created"]];
 
 /// What one run came to.
 #[derive(Debug)]

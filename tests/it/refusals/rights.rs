@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::files::Files;
 use super::machine::{AS_NOBODY, NOBODY, child, home_of_child, is_root, skip};
-use super::program::{Program, READERS, says};
+use super::program::{Program, READERS, WRITERS, says};
 use super::site::{arg, home, options, untouched};
 
 const SEGMENT: &str = "log/0000000001-00000000000000000001.log";
@@ -112,7 +112,7 @@ fn a_directory_that_may_not_be_read_is_named() {
     let Some(visit) = visit("an unreadable directory") else { return };
     let before = Files::all(&visit.dir);
     visit.without(&visit.dir, || {
-        for command in READERS.into_iter().chain([["import"].as_slice()]) {
+        for command in READERS.into_iter().chain(WRITERS) {
             visit.assert_refused(command, "open", &visit.dir.join("LEDGER"));
         }
         visit.child("refusals::rights::child_that_may_not_read_the_directory");
@@ -162,15 +162,17 @@ fn who_may_only_read_reads_everything_and_writes_nothing() {
     for reader in READERS {
         let args = [reader, &["-D", arg(&visit.dir)]].concat();
         let out = visit.program.run(&args, "").good();
-        says(
-            &out,
-            &[if reader == ["verify"] { "sound: 1 entry" } else { "created" }].map(|word| match reader[0] {
-                "ls" | "show" => "pending",
-                _ => word,
-            }),
-        );
+        let word = match reader[0] {
+            "verify" => "sound: 1 entry",
+            "info" => "1 pending",
+            "ls" | "show" => "pending",
+            _ => "created",
+        };
+        says(&out, &[word]);
     }
-    visit.assert_refused(&["import"], "lock", &visit.dir.join("lock"));
+    for command in WRITERS {
+        visit.assert_refused(command, "lock", &visit.dir.join("lock"));
+    }
     visit.child("refusals::rights::child_that_may_only_read");
     before.assert_same(&Files::all(&visit.dir), "visited");
 
@@ -178,7 +180,9 @@ fn who_may_only_read_reads_everything_and_writes_nothing() {
     chmod(&visit.dir, 0o755);
     fs::remove_file(visit.dir.join("lock")).unwrap();
     chmod(&visit.dir, visit.open.0);
-    visit.assert_refused(&["import"], "lock", &visit.dir.join("lock"));
+    for command in WRITERS {
+        visit.assert_refused(command, "lock", &visit.dir.join("lock"));
+    }
 
     // And beside a living writer, which says that it is there.
     visit.set((0o755, 0o644));

@@ -1,7 +1,5 @@
 //! A ledger at rest, and what it refuses: through the library and through the program, with all bytes compared.
 
-use std::fs::File;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,55 +29,6 @@ pub fn options() -> Options {
     Options::new().segment_size(16 << 10).maintenance(Maintenance::Manual)
 }
 
-/// A ledger that is open for writing, and whose lock is free once this is dropped.
-pub struct Opened {
-    ledger: Option<Ledger>,
-    dir: PathBuf,
-}
-
-impl Opened {
-    /// Opens one, or says why not; the lock is then free as well.
-    pub fn new(dir: &Path, options: Options) -> taskledger::Result<Opened> {
-        let opened = options.open(dir);
-        if opened.is_err() {
-            settle(dir);
-        }
-        Ok(Opened { ledger: Some(opened?), dir: dir.to_owned() })
-    }
-
-    /// Closes it in order.
-    pub fn close(self) {
-        let ledger: &Ledger = &self;
-        ledger.clone().close().expect("it closes");
-    }
-}
-
-impl Deref for Opened {
-    type Target = Ledger;
-
-    fn deref(&self) -> &Ledger {
-        self.ledger.as_ref().expect("it is there until it is dropped")
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.ledger = None;
-        settle(&self.dir);
-    }
-}
-
-/// Waits until the lock that this process had is free: a process that another test starts at this moment has a copy of
-/// every open file, the lock too, until it has become what it is to be.
-fn settle(dir: &Path) {
-    let path = dir.join("lock");
-    if path.symlink_metadata().is_ok_and(|found| found.is_file()) {
-        let lock = File::open(path).expect("the owner may");
-        lock.lock().expect("it becomes free");
-        lock.unlock().expect("and is free again");
-    }
-}
-
 /// A ledger that nobody has open.
 pub struct Site {
     _home: TempDir,
@@ -99,12 +48,12 @@ impl Site {
         let site = Site { dir: home.path().join("ledger"), _home: home, vfs };
         let ledger = site.open();
         fill(&ledger);
-        ledger.close();
+        ledger.close().unwrap();
         site
     }
 
-    pub fn open(&self) -> Opened {
-        Opened::new(&self.dir, options().vfs(Arc::clone(&self.vfs))).expect("it opens")
+    pub fn open(&self) -> Ledger {
+        options().vfs(Arc::clone(&self.vfs)).open(&self.dir).expect("it opens")
     }
 
     pub fn arg(&self) -> &str {
@@ -117,7 +66,7 @@ impl Site {
         let at_rest = Files::log(&self.dir);
         let ledger = self.open();
         let error = refuses(&ledger, &self.dir, attempt);
-        ledger.close();
+        ledger.close().unwrap();
         at_rest.assert_same(&Files::log(&self.dir), &format!("opened, refused, closed: {error}"));
         error
     }
@@ -148,7 +97,7 @@ impl Site {
         let head = ledger.head();
         let receipt = ledger.append("afterwards", Event::created()).expect("it goes on");
         assert_eq!((receipt.seq(), receipt.version()), (Seq(head.0 + 1), 1), "no refusal took a seq or a version");
-        ledger.close();
+        ledger.close().unwrap();
         before.assert_kept(&Files::log(&self.dir), "going on");
         let report = taskledger::verify(&self.dir, Level::Content).expect("it can be verified");
         assert_eq!((report.verdict(), report.checked_to), (Verdict::Sound, receipt.seq()), "{:?}", report.findings);

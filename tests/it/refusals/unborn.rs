@@ -8,7 +8,7 @@ use taskledger::{Error, Event, Ledger, Level, Severity, Verdict};
 
 use super::files::Files;
 use super::places::{assert_none_to_read, assert_writing_creates};
-use super::program::{Program, READERS, says};
+use super::program::{Program, READERS, WRITERS, says};
 use super::site::{arg, home, options, untouched};
 
 const FIRST: &str = "log/0000000001-00000000000000000001.log";
@@ -114,7 +114,7 @@ fn segments_with_events_and_no_ledger_are_damage() {
         assert_eq!((&finding.file, &finding.what), (&path, &what));
         says(finding.next, &["keep all files", "restore this one from a copy"]);
 
-        for command in READERS.into_iter().filter(|reader| reader[0] != "verify").chain([["import"].as_slice()]) {
+        for command in READERS.into_iter().filter(|reader| reader[0] != "verify").chain(WRITERS) {
             let error = Program::default().refused(&[command, &["-D", arg(&dir)]].concat(), "", 5, "DAMAGED");
             assert_eq!((&error["path"], &error["message"]), (&json!(arg(&path)), &json!(said)));
             says(error["hint"].as_str().unwrap(), &["copy the directory first", "taskledger verify"]);

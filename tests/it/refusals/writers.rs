@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 
+use taskledger::vfs::ops::Vfs;
+use taskledger::vfs::real::RealVfs;
 use taskledger::{Error, Event, Ledger, Level, Verdict};
 
 use super::files::Files;
@@ -36,7 +38,11 @@ impl Drop for Holder {
 fn assert_locked(dir: &std::path::Path, pid: Option<u32>) {
     let before = Files::log(dir);
     let error = options().open(dir).expect_err("it is locked");
-    assert!(matches!(&error, Error::Locked { path, pid: named } if path == dir && *named == pid), "{error:?}");
+    let Error::Locked { path, pid: named, since } = &error else { panic!("{error:?}") };
+    assert_eq!((path.as_path(), *named, since.is_some()), (dir, pid, pid.is_some()));
+    // It was opened by this test, moments ago.
+    let now = RealVfs.now_ms();
+    assert!(since.is_none_or(|since| since <= now && now - since < 600_000), "{since:?} at {now}");
     assert_eq!(error.code(), "LOCKED");
     let holder = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
     let message = format!("{} is open for writing in {holder}; reading beside it works", dir.display());
@@ -47,8 +53,9 @@ fn assert_locked(dir: &std::path::Path, pid: Option<u32>) {
     assert_eq!(told["path"], arg(dir));
     assert_eq!(told.get("pid").map(|pid| pid.as_u64()), pid.map(|pid| Some(u64::from(pid))), "{told}");
     assert_eq!(told["message"], message.as_str());
-    let until =
-        pid.map_or("wait until it is closed; ".to_owned(), |pid| format!("wait until process {pid} has closed it; "));
+    assert_eq!(told.get("since").and_then(serde_json::Value::as_u64), *since, "{told}");
+    let until = pid
+        .map_or("wait until it is closed; ".to_owned(), |pid| format!("wait until process {pid}, which opened it at "));
     says(told["hint"].as_str().unwrap(), &[&until, "ls, show, history, log and verify work beside it"]);
     before.assert_same(&Files::log(dir), "locked out");
 
@@ -111,6 +118,20 @@ fn a_second_handle_in_the_same_process_is_refused_and_the_first_goes_on() {
     assert_eq!(taskledger::verify(&site.dir, Level::Content).unwrap().verdict(), Verdict::Sound);
 }
 
+/// A writer that was killed leaves its number in the page that tells. Whoever has the lock next and has not written the
+/// page yet was called by that number once, and an operator would have looked for a process that is gone.
+#[test]
+fn a_writer_that_is_gone_is_not_named() {
+    let site = Site::new(|_| ());
+    let holder = Holder::new(site.arg());
+    drop(holder);
+    let lock = std::fs::File::open(site.dir.join("lock")).unwrap();
+    lock.lock().unwrap();
+    assert_locked(&site.dir, None);
+    lock.unlock().unwrap();
+    site.goes_on();
+}
+
 #[test]
 fn whoever_holds_the_lock_before_there_is_a_ledger_keeps_others_from_creating_it() {
     let home = home();
@@ -121,7 +142,7 @@ fn whoever_holds_the_lock_before_there_is_a_ledger_keeps_others_from_creating_it
     let told = Program::default().refused(&["import", "-D", arg(home.path())], "", 11, "LOCKED");
     assert_eq!((told.get("pid"), &told["path"]), (None, &arg(home.path()).into()));
     assert_eq!(Files::all(home.path()).names(), ["lock"]);
-    // Also where another test is just starting a process, which has a copy of it.
+    // Explicitly: another test may just be starting a process, which has a copy of it.
     lock.unlock().unwrap();
     options().open(home.path()).expect("the lock is free");
 }
