@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::model::seq::Seq;
+use crate::model::subject::Subject;
 
 /// How deep to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,8 +56,8 @@ pub struct Finding {
     pub bytes: Option<Range<u64>>,
     /// The first and last entry concerned, where they are known.
     pub seqs: Option<(Seq, Seq)>,
-    /// The task concerned, where there is one.
-    pub task: Option<String>,
+    /// The task or note concerned, where there is one.
+    pub subject: Option<Subject>,
     /// What is wrong, in words.
     pub what: String,
     /// What to do next.
@@ -117,8 +118,10 @@ impl Serialize for Finding {
         if let Some(seqs) = self.seqs {
             map.serialize_entry("seqs", &[seqs.0, seqs.1])?;
         }
-        if let Some(task) = &self.task {
-            map.serialize_entry("task", task)?;
+        match &self.subject {
+            None => {}
+            Some(Subject::Task(id)) => map.serialize_entry("task", id)?,
+            Some(Subject::Note(key)) => map.serialize_entry("note", key)?,
         }
         map.serialize_entry("message", &self.what)?;
         map.serialize_entry("next", self.next)?;

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::ledger::check::decide_on;
 use crate::ledger::create::{has_ledger, inspect};
 use crate::ledger::options::Options;
 use crate::ledger::report::{Finding, Level, Severity, VerifyReport};
-use crate::model::rules::{Refusal, decide};
+use crate::model::rules::Refusal;
 use crate::model::seq::Seq;
 use crate::model::tasks::{Slot, Tasks};
 use crate::storage::identity::{self, Identity};
@@ -124,7 +125,7 @@ impl Walker<'_> {
             file: path,
             bytes: offset.map(|offset| offset..offset + 1),
             seqs: seq.map(|seq| (seq, seq)),
-            task: None,
+            subject: None,
             what,
             next: NEXT_KEEP,
         });
@@ -133,7 +134,7 @@ impl Walker<'_> {
 
     fn note(&mut self, code: &'static str, file: PathBuf, bytes: Option<std::ops::Range<u64>>, what: String) {
         let severity = Severity::Note;
-        self.find(Finding { severity, code, file, bytes, seqs: None, task: None, what, next: NEXT_NOTHING });
+        self.find(Finding { severity, code, file, bytes, seqs: None, subject: None, what, next: NEXT_NOTHING });
     }
 
     fn note_strays(&mut self, listing: &Listing) {
@@ -271,7 +272,7 @@ impl Walker<'_> {
             return;
         }
         let entry = &stored.entry;
-        let before = entry.task.as_deref().and_then(|task| self.tasks.slot(task)).cloned();
+        let before = entry.about().and_then(|(realm, key)| self.tasks.slot(realm, key)).cloned();
         let problem = self.problem_of(stored, before.as_deref());
         let folded = self.tasks.replay(entry, &stored.origin).err().map(|unfoldable| ("FOLD", unfoldable.0.to_owned()));
         self.whole = folded.is_none();
@@ -282,7 +283,7 @@ impl Walker<'_> {
                 file: segment.path.clone(),
                 bytes: Some(frame.offset..frame.offset + frame.header.frame_len()),
                 seqs: Some((entry.seq, entry.seq)),
-                task: entry.task.clone(),
+                subject: entry.subject(),
                 what,
                 next: NEXT_KEEP,
             });
@@ -295,21 +296,22 @@ impl Walker<'_> {
             return Some(("TIME", format!("its time {} is before that of the entry before it", entry.at)));
         }
         let back = before.map_or(Seq::ZERO, |slot| slot.seq);
-        if entry.task.is_some() && stored.links.back != back {
+        let (realm, _) = entry.about()?;
+        let whose = realm.word();
+        if stored.links.back != back {
             let what =
-                format!("it points back to seq {}, and its task's entry before is seq {back}", stored.links.back);
+                format!("it points back to seq {}, and its {whose}'s entry before is seq {back}", stored.links.back);
             return Some(("LINK", what));
         }
         let key_back = before.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq);
         if entry.event.key.is_some() && stored.links.key_back != key_back {
             let what = format!(
-                "it names seq {} as its task's keyed entry before, and that is seq {key_back}",
+                "it names seq {} as its {whose}'s keyed entry before, and that is seq {key_back}",
                 stored.links.key_back
             );
             return Some(("LINK", what));
         }
-        entry.task.as_ref()?;
-        match decide(before.and_then(|slot| slot.record.as_ref()), &entry.event) {
+        match decide_on(realm, before, &entry.event) {
             Ok(_) => None,
             Err(Refusal::Illegal(reason)) => Some(("ILLEGAL", reason.to_owned())),
             Err(Refusal::OverLimit(over)) => Some(("LIMIT", format!("{} {}", over.what, over.problem))),
@@ -359,7 +361,7 @@ impl Walker<'_> {
                 file: segment.path.clone(),
                 bytes: Some(walked.whole.offset..last + 1),
                 seqs: None,
-                task: None,
+                subject: None,
                 what: "the rest of a write that nobody was told is safe".to_owned(),
                 next: NEXT_OPEN,
             });

@@ -17,6 +17,7 @@ mod kill;
 mod ledger;
 mod model;
 mod moved;
+mod notes;
 mod orphans;
 mod reference;
 mod refusals;
