@@ -73,7 +73,7 @@ fn print(report: &VerifyReport, millis: u128, out: &mut Out) -> Result<(), Failu
 /// How bad, what, and where.
 fn place(finding: &Finding) -> String {
     let severity = match finding.severity {
-        Severity::Note => "note",
+        Severity::Remark => "remark",
         Severity::Tail => "tail",
         _ => "damage",
     };

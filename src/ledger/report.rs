@@ -23,7 +23,7 @@ pub enum Level {
 #[non_exhaustive]
 pub enum Severity {
     /// Worth knowing; nothing is wrong.
-    Note,
+    Remark,
     /// An incomplete end that nobody was told is safe.
     Tail,
     /// Damage.
@@ -91,7 +91,7 @@ impl VerifyReport {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.findings.iter().map(|finding| finding.severity).max() {
-            None | Some(Severity::Note) => Verdict::Sound,
+            None | Some(Severity::Remark) => Verdict::Sound,
             Some(Severity::Tail) => Verdict::TornTail,
             Some(Severity::Damage) => Verdict::Damaged,
         }
@@ -104,7 +104,7 @@ impl Serialize for Finding {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("type", "taskledger.finding/1")?;
         let severity = match self.severity {
-            Severity::Note => "note",
+            Severity::Remark => "remark",
             Severity::Tail => "tail",
             Severity::Damage => "damage",
         };

@@ -1,7 +1,7 @@
 //! `verify`: reads everything, reports every finding, changes nothing.
 //!
 //! Takes no lock and opens nothing for writing. Never stops at the first finding. Beside a living writer it looks up
-//! to the durable end as of its start: what is written behind that meanwhile is read, and makes no finding but a note.
+//! to the durable end as of its start: what is written behind that meanwhile is read, and makes no finding but a remark.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,7 +100,7 @@ pub(crate) fn run(vfs: &dyn Vfs, dir: &Path, level: Level, progress: &mut dyn Fn
         walker.bound = Some(mark.durable);
     }
     let listing = list(vfs, dir)?;
-    walker.note_strays(&listing);
+    walker.remark_strays(&listing);
     let segments = walker.open_segments(vfs, &listing, identity.map(|(identity, _)| identity))?;
     walker.all_bytes = segments.iter().map(|segment| segment.header.capacity).sum();
     for (n, segment) in segments.iter().enumerate() {
@@ -132,18 +132,28 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn note(&mut self, code: &'static str, file: PathBuf, bytes: Option<std::ops::Range<u64>>, what: String) {
-        let severity = Severity::Note;
+    fn remark(&mut self, code: &'static str, file: PathBuf, bytes: Option<std::ops::Range<u64>>, what: String) {
+        let severity = Severity::Remark;
         self.find(Finding { severity, code, file, bytes, seqs: None, subject: None, what, next: NEXT_NOTHING });
     }
 
-    fn note_strays(&mut self, listing: &Listing) {
+    fn remark_strays(&mut self, listing: &Listing) {
         for path in &listing.strays {
-            self.note("STRAY", path.clone(), None, "it is not a file of this ledger, and is not looked at".to_owned());
+            self.remark(
+                "STRAY",
+                path.clone(),
+                None,
+                "it is not a file of this ledger, and is not looked at".to_owned(),
+            );
         }
         if self.bound.is_none() {
             for path in &listing.unfinished {
-                self.note("UNFINISHED", path.clone(), None, "it was being made; the next writer removes it".to_owned());
+                self.remark(
+                    "UNFINISHED",
+                    path.clone(),
+                    None,
+                    "it was being made; the next writer removes it".to_owned(),
+                );
             }
         }
     }
@@ -199,7 +209,7 @@ impl Walker<'_> {
         (self.progress)(self.done_bytes, self.all_bytes);
         for gap in &walked.gaps {
             let what = "these bytes are no frame; the frames around them follow each other, so that no entry is hidden";
-            self.note("GAP", segment.path.clone(), Some(gap.clone()), what.to_owned());
+            self.remark("GAP", segment.path.clone(), Some(gap.clone()), what.to_owned());
         }
         // Entries up to here are there; what a living writer adds behind its durable end is not looked at.
         let head = Seq(walked.whole.next.0 - 1);
@@ -208,7 +218,7 @@ impl Walker<'_> {
             match check_sealed(segment, &walked, &named) {
                 Ok(Some(gap)) => {
                     let what = "these bytes before the end that the successor states are no frame, and hide no entry";
-                    self.note("GAP", segment.path.clone(), Some(gap), what.to_owned());
+                    self.remark("GAP", segment.path.clone(), Some(gap), what.to_owned());
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -336,15 +346,15 @@ impl Walker<'_> {
             SealSlot::Empty => "its seal is not written; the next writer writes it",
             SealSlot::Broken => "its seal is torn or rotten; its successor says the same and is there",
         };
-        self.note("SEAL", segment.path.clone(), Some(slot), what.to_owned());
+        self.remark("SEAL", segment.path.clone(), Some(slot), what.to_owned());
         Ok(())
     }
 
-    /// Notes what an earlier recovery left behind the end of a segment.
+    /// Reports what an earlier recovery left behind the end of a segment.
     fn left_out(&mut self, segment: &Segment, end: u64) -> Result<()> {
         if let Some(last) = tail(segment, end, segment.header.area_end())?.last_nonzero {
             let what = "an earlier recovery left these bytes of an unacknowledged write out".to_owned();
-            self.note("LEFT_OUT", segment.path.clone(), Some(end..last + 1), what);
+            self.remark("LEFT_OUT", segment.path.clone(), Some(end..last + 1), what);
         }
         Ok(())
     }
@@ -367,7 +377,7 @@ impl Walker<'_> {
             });
         } else if !walked.closed && walked.end.offset > Position::start_of(segment).offset {
             let what = "the last writer did not close it".to_owned();
-            self.note("UNCLEAN", segment.path.clone(), None, what);
+            self.remark("UNCLEAN", segment.path.clone(), None, what);
         }
     }
 }
