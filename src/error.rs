@@ -122,7 +122,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// An expectation does not hold.
-    #[error("{subject}: expected {expected}, found {found}{}", moved(*seq, actor.as_deref(), *at))]
+    #[error("{subject}: expected {}, found {found}{}", expected.words(subject.realm()), moved(*seq, actor.as_deref(), *at))]
     Conflict {
         /// The task or note.
         subject: Subject,

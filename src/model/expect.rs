@@ -51,6 +51,23 @@ impl Expect {
             Expect::Attempt(attempts) => found.record.is_some_and(|(_, found)| found == *attempts),
         }
     }
+
+    /// In words, of a task or of a note.
+    pub(crate) fn words(&self, realm: Realm) -> String {
+        match self {
+            Expect::Absent => format!("no {}", thing(realm)),
+            Expect::Exists => format!("a {}", thing(realm)),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// What is there, or is not.
+fn thing(realm: Realm) -> &'static str {
+    match realm {
+        Realm::Tasks => "record",
+        Realm::Notes => "note",
+    }
 }
 
 impl fmt::Display for Expect {
@@ -74,10 +91,7 @@ impl fmt::Display for Expect {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.realm {
-            Realm::Tasks => "record",
-            Realm::Notes => "note",
-        };
+        let what = thing(self.realm);
         match self.record {
             Some((state, attempts)) => write!(f, "{state} at version {}, attempt {attempts}", self.version),
             None if self.exists => write!(f, "a {what} at version {}", self.version),
