@@ -83,7 +83,7 @@ fn place() -> impl Strategy<Value = Place> {
 fn realm_of(kind: EventKind, digest: u64) -> Realm {
     match kind {
         EventKind::Noted => Realm::Notes,
-        EventKind::Removed if digest % 2 == 0 => Realm::Notes,
+        EventKind::Removed if digest.is_multiple_of(2) => Realm::Notes,
         _ => Realm::Tasks,
     }
 }
