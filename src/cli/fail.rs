@@ -161,8 +161,8 @@ impl From<Error> for Failure {
                 .hint("-D DIR or TASKLEDGER_DIR names the ledger; `taskledger init` and `taskledger import` create one, `taskledger demo DIR` a sample"),
             Error::Locked { path, pid } => {
                 let hint = match pid {
-                    Some(pid) => format!("wait until process {pid} has closed it; info, ls, show, history, log and verify work beside it"),
-                    None => "wait until it is closed; info, ls, show, history, log and verify work beside it".to_owned(),
+                    Some(pid) => format!("wait until process {pid} has closed it; info, ls, show, history, notes, log and verify work beside it"),
+                    None => "wait until it is closed; info, ls, show, history, notes, log and verify work beside it".to_owned(),
                 };
                 let failure = failure.with("path", path.to_string_lossy());
                 pid.into_iter().fold(failure, |failure, pid| failure.with("pid", pid)).hint(hint)

@@ -80,6 +80,7 @@ fn object(path: String, view: &View, report: &OpenReport, size: Size) -> Object 
         ("clean", is_clean(view, report).map(Value::from)),
         ("total", Some(counts.total().into())),
         ("states", Some(states.into())),
+        ("notes", Some(view.note_count().into())),
         ("files", Some(size.files.into())),
         ("disk_bytes", Some(size.bytes.into())),
         ("left_out", report.left_out.as_ref().map(region)),
@@ -113,6 +114,9 @@ fn print(path: &str, view: &View, report: &OpenReport, size: Size, out: &mut Out
     let counts = view.counts();
     let states = if counts.total() > 0 { format!(": {}", by_state(counts)) } else { String::new() };
     section(out, "tasks", &format!("{}{states}", counts.total()))?;
+    if view.note_count() > 0 {
+        section(out, "notes", &view.note_count().to_string())?;
+    }
     section(out, "on disk", &format!("{} in {}", bytes(size.bytes), count(size.files, "file", "files")))?;
     for (name, (file, bytes)) in
         report.left_out.iter().map(|region| ("left out", region)).chain(report.gaps.iter().map(|gap| ("gap", gap)))

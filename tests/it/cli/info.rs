@@ -114,7 +114,7 @@ fn info_tells_all_that_monitoring_asks_for() {
     }
     let expected = json!({
         "type": "taskledger.info/1", "path": dir, "seq": 128, "at": 1_772_333_998_642_u64, "vouched": 128,
-        "clean": true, "total": 31, "files": files, "disk_bytes": bytes, "gaps": [],
+        "clean": true, "total": 31, "notes": 0, "files": files, "disk_bytes": bytes, "gaps": [],
         "states": {"pending": 0, "ready": 1, "running": 2, "completed": 23, "failed": 1, "retrying": 0, "cancelled": 1,
             "skipped": 2, "dead_lettered": 1},
     });
