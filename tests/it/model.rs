@@ -352,6 +352,7 @@ impl Pair {
             attempts: fields.attempts,
             // JSON null as an output says that there is none.
             output: fields.output.map(|output| output.filter(|value| !value.is_null())),
+            value: None,
             error: fields.error,
             metadata: fields.metadata,
             created,

@@ -39,6 +39,9 @@ fn no_limit_is_forgotten_here() {
         "ERROR_BYTES_MAX",
         "OUTPUT_BYTES_MAX",
         "OUTPUT_DEPTH_MAX",
+        "NOTE_KEY_BYTES_MAX",
+        "NOTE_VALUE_BYTES_MAX",
+        "NOTE_DEPTH_MAX",
         "BATCH_EVENTS_MAX",
         "BATCH_BYTES_MAX",
         "STATED_AHEAD_MS_MAX",
@@ -66,7 +69,7 @@ fn no_limit_is_forgotten_here() {
     let mut listed: Vec<&str> = tested.into_iter().chain(not_met).collect();
     found.sort_unstable();
     listed.sort_unstable();
-    assert_eq!(found, listed, "each limit is tested here or in `times`, or it is said why not");
+    assert_eq!(found, listed, "each limit is tested here, in `times` or in `notes`, or it is said why not");
 }
 
 /// A field and its limit: what it is called, the event with so much of it, and the line with so much of it.
