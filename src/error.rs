@@ -12,6 +12,7 @@ use crate::model::expect::Expect;
 use crate::model::limits::STATED_AHEAD_MS_MAX;
 use crate::model::seq::Seq;
 use crate::model::state::TaskState;
+use crate::model::subject::Subject;
 
 /// What went wrong.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -109,10 +110,10 @@ pub enum Error {
         what: String,
     },
     /// The rules of the lifecycle forbid the event.
-    #[error("{task}: {event}{} is refused{}: {reason}", to_state(*to), from_state(*from))]
+    #[error("{subject}: {event}{} is refused{}: {reason}", to_state(*to), from_state(*from))]
     Illegal {
-        /// The task.
-        task: String,
+        /// The task or note.
+        subject: Subject,
         /// What was to be appended.
         event: EventKind,
         /// Its state before; `None` where there is no record.
@@ -123,15 +124,15 @@ pub enum Error {
         reason: &'static str,
     },
     /// An expectation does not hold.
-    #[error("{task}: expected {expected}, found {found}{}", moved(*seq, actor.as_deref(), *at))]
+    #[error("{subject}: expected {}, found {found}{}", expected.words(subject.realm()), moved(*seq, actor.as_deref(), *at))]
     Conflict {
-        /// The task.
-        task: String,
+        /// The task or note.
+        subject: Subject,
         /// What was expected.
         expected: Box<Expect>,
         /// What was found, in words.
         found: String,
-        /// The version found; 0 for a task that never was.
+        /// The version found; 0 for a task or note that never was.
         version: u64,
         /// The state found; `None` where there is no record.
         state: Option<TaskState>,
@@ -143,30 +144,30 @@ pub enum Error {
         at: u64,
     },
     /// The idempotency key was used before for something else.
-    #[error("{task}: the key {key:?} was used for something else at seq {seq}")]
+    #[error("{subject}: the key {key:?} was used for something else at seq {seq}")]
     Key {
-        /// The task.
-        task: String,
+        /// The task or note.
+        subject: Subject,
         /// The key.
         key: String,
         /// The entry that has it.
         seq: Seq,
     },
     /// A stated time lies too far ahead of the clock.
-    #[error("{task}: the stated time {stated} is more than {STATED_AHEAD_MS_MAX} ms ahead of the clock, {now}")]
+    #[error("{subject}: the stated time {stated} is more than {STATED_AHEAD_MS_MAX} ms ahead of the clock, {now}")]
     Time {
-        /// The task.
-        task: String,
+        /// The task or note.
+        subject: Subject,
         /// The stated time, in milliseconds since the Unix epoch.
         stated: u64,
         /// The clock, likewise.
         now: u64,
     },
     /// Something is over a limit, or is no value of its kind.
-    #[error("{}{what} {problem}", task_prefix(task))]
+    #[error("{}{what} {problem}", prefix(subject.as_ref()))]
     Limit {
-        /// The task; empty where it has none.
-        task: String,
+        /// The task or note, where it is one.
+        subject: Option<Subject>,
         /// What it is.
         what: &'static str,
         /// What is wrong with it.
@@ -255,6 +256,6 @@ fn moved(seq: Seq, actor: Option<&str>, at: u64) -> String {
     }
 }
 
-fn task_prefix(task: &str) -> String {
-    if task.is_empty() { String::new() } else { format!("{task}: ") }
+fn prefix(subject: Option<&Subject>) -> String {
+    subject.map_or(String::new(), |subject| format!("{subject}: "))
 }

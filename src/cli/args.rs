@@ -19,7 +19,7 @@ Exit codes:
   0    done; verify: sound
   1    could not: the system refused, or the fate of a write is unknown
   2    wrong usage
-  3    no such task, seq or moment
+  3    no such task, note, seq or moment
   4    verify: only an unacknowledged end is incomplete, nothing is lost
   5    damage; also any command that cannot open because of it, and then no data is printed
   10   no ledger there
@@ -81,7 +81,7 @@ pub(crate) enum Command {
     ///
     /// A line is what `log --json` prints; docs/events.md lists the fields.
     Import(ImportArgs),
-    /// Say how a ledger is: its end, its tasks by state, its writer, its size, what was left out
+    /// Say how a ledger is: its end, its tasks by state and its notes, its writer, its size, what was left out
     ///
     /// Reads what opening reads, and works beside a live writer.
     #[command(after_help = INFO_EXAMPLES)]
@@ -95,7 +95,11 @@ pub(crate) enum Command {
     Show(TaskArgs),
     /// Print the entries of one task
     History(TaskArgs),
-    /// Print the entries of all tasks
+    /// List notes: JSON values under keys, which programs keep beside the tasks
+    Notes(NotesArgs),
+    /// Show what one note says, or its entries
+    Note(NoteArgs),
+    /// Print all entries
     Log(LogArgs),
     /// Check all files; writes nothing, and works beside a live writer
     Verify(VerifyArgs),
@@ -250,6 +254,26 @@ pub(crate) struct LsArgs {
 pub(crate) struct TaskArgs {
     /// The task's id
     pub task: String,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NotesArgs {
+    /// Only notes whose key begins so
+    #[arg(long, value_name = "P", default_value = "", hide_default_value = true)]
+    pub prefix: String,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NoteArgs {
+    /// The note's key
+    pub key: String,
+    /// Its entries, oldest first
+    #[arg(long)]
+    pub history: bool,
     #[command(flatten)]
     pub moment: Moment,
 }

@@ -16,7 +16,7 @@ const TASK_COLUMNS: usize = 40;
 /// How much of a text is shown.
 const TEXT_COLUMNS: usize = 60;
 
-/// Whether lines name the task.
+/// Whether lines name the task or note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Naming {
     EachTask,
@@ -83,7 +83,11 @@ impl Columns {
 }
 
 fn name(entry: &Entry) -> String {
-    entry.task.as_deref().map_or("(ledger)".to_owned(), |task| safe(task).into_owned())
+    match (&entry.task, &entry.note) {
+        (Some(task), _) => safe(task).into_owned(),
+        (None, Some(note)) => format!("note {}", safe(note)),
+        (None, None) => "(ledger)".to_owned(),
+    }
 }
 
 /// What happened, in a word or two.
@@ -127,6 +131,9 @@ fn facts(entry: &Entry) -> Vec<String> {
         Change::Keep => {}
         Change::Clear => facts.push("no output".to_owned()),
         Change::Set(output) => facts.push(format!("output {}", clip(&safe(output.as_str()), TEXT_COLUMNS))),
+    }
+    if let Some(value) = event.value() {
+        facts.push(format!("value {}", clip(&safe(value.as_str()), TEXT_COLUMNS)));
     }
     for (key, value) in event.metadata() {
         facts.push(match value {

@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value};
-use taskledger::Error;
+use taskledger::{Error, Subject};
 
 use crate::cli::out::{Form, Object, complain};
 use crate::cli::text::{safe, safe_lines};
@@ -50,6 +50,14 @@ impl Failure {
     /// Names a place or a value.
     pub(crate) fn with(self, name: &str, value: impl Into<Value>) -> Failure {
         self.change(|told| drop(told.coordinates.insert(name.to_owned(), value.into())))
+    }
+
+    /// Names the task or the note.
+    pub(crate) fn about(self, subject: &Subject) -> Failure {
+        match subject {
+            Subject::Task(id) => self.with("task", id.as_str()),
+            Subject::Note(key) => self.with("note", key.as_str()),
+        }
     }
 
     /// Puts more words around the message.
@@ -158,7 +166,7 @@ impl From<Error> for Failure {
                     (Some(pid), None) => format!("process {pid} has closed it"),
                     (None, _) => "it is closed".to_owned(),
                 };
-                let hint = format!("wait until {until}; info, ls, show, history, log and verify work beside it");
+                let hint = format!("wait until {until}; info, ls, show, history, notes, log and verify work beside it");
                 let failure = failure.with("path", path.to_string_lossy()).hint(hint);
                 let failure = pid.into_iter().fold(failure, |failure, pid| failure.with("pid", pid));
                 since.into_iter().fold(failure, |failure, since| failure.with("since", since))
@@ -166,21 +174,21 @@ impl From<Error> for Failure {
             Error::Format { path, .. } => {
                 failure.with("path", path.to_string_lossy()).hint("use the version of taskledger that wrote it, or a newer one")
             }
-            Error::Illegal { task, from, to, .. } => {
-                let failure = failure.with("task", task);
+            Error::Illegal { subject, from, to, .. } => {
+                let failure = failure.about(&subject);
                 let failure = from.into_iter().fold(failure, |failure, state| failure.with("from", state.name()));
                 to.into_iter().fold(failure, |failure, state| failure.with("to", state.name()))
             }
-            Error::Conflict { task, expected, found, seq, .. } => {
-                failure.with("task", task).with("expected", expected.to_string()).with("found", found).with("seq", seq.0)
+            Error::Conflict { subject, expected, found, seq, .. } => {
+                failure.about(&subject).with("expected", expected.to_string()).with("found", found).with("seq", seq.0)
             }
-            Error::Key { task, seq, .. } => failure.with("task", task).with("seq", seq.0),
-            Error::Time { task, stated, now } => failure
-                .with("task", task)
+            Error::Key { subject, seq, .. } => failure.about(&subject).with("seq", seq.0),
+            Error::Time { subject, stated, now } => failure
+                .about(&subject)
                 .with("expected", now)
                 .with("found", stated)
                 .hint("times are in milliseconds; if the stated time is right, set the clock"),
-            Error::Limit { task, .. } if !task.is_empty() => failure.with("task", task),
+            Error::Limit { subject: Some(subject), .. } => failure.about(&subject),
             _ => failure,
         }
     }

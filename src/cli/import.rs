@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use serde_json::Value;
-use taskledger::{Batch, Event, Expect, Ledger, TaskState};
+use taskledger::{Batch, Event, Expect, Ledger, Subject, TaskState};
 
 use crate::cli::args::{ImportArgs, Setting};
 use crate::cli::fail::Failure;
@@ -80,7 +80,7 @@ impl Lines {
 /// A line that is understood and new, and waits for its batch.
 struct Waiting {
     line: u64,
-    task: String,
+    subject: Subject,
     version: u64,
     from: Option<TaskState>,
     event: Event,
@@ -149,7 +149,7 @@ impl Import<'_> {
         match place {
             Place::Next(version) => {
                 let (event, from) = (line.event(), line.from);
-                self.waiting.push(Waiting { line: number, task: line.task, version, from, event });
+                self.waiting.push(Waiting { line: number, subject: line.subject, version, from, event });
                 self.bytes += text.len();
                 Ok(())
             }
@@ -163,21 +163,21 @@ impl Import<'_> {
                     Value::Null => "nothing".to_owned(),
                     value => clip(&value.to_string(), VALUE_COLUMNS).into_owned(),
                 };
-                let (field, task) = (difference.field, line.task);
+                let (field, subject) = (difference.field, line.subject);
                 let (there, here) = (show(&difference.expected), show(&difference.found));
                 let message =
-                    format!("{task}: version {version} is there already, and its {field} is {there}, not {here}");
+                    format!("{subject}: version {version} is there already, and its {field} is {there}, not {here}");
                 Err(Failure::new("CONTRADICTION", message)
-                    .with("task", task)
+                    .about(&subject)
                     .with("version", version)
                     .with("field", field)
                     .with("expected", difference.expected)
                     .with("found", difference.found))
             }
             Place::Gap(last) => {
-                let problem = format!("leaves a gap: the last version of {} is {last}", line.task);
+                let problem = format!("leaves a gap: the last version of {} is {last}", line.subject);
                 let failure = bad_line(BadLine::field("version", problem));
-                Err(failure.with("task", line.task).with("expected", last + 1).with("found", line.version))
+                Err(failure.about(&line.subject).with("expected", last + 1).with("found", line.version))
             }
             Place::Waiting => unreachable!("everything was committed just now"),
         }
@@ -201,7 +201,7 @@ impl Import<'_> {
         }
         self.appended += waiting.len() as u64;
         for item in &waiting {
-            self.known.committed(&item.task);
+            self.known.committed(&item.subject);
         }
         self.acknowledge()
     }
@@ -284,16 +284,22 @@ fn append(ledger: &Ledger, items: &[Waiting]) -> Result<(), (u64, Failure)> {
     let Some(first) = items.first() else { return Ok(()) };
     let mut batch = Batch::new();
     for item in items {
-        if let Some(from) = item.from {
-            batch.check(item.task.as_str(), Expect::state_in(&[from]));
+        let (event, expect) = (item.event.clone(), Expect::Version(item.version - 1));
+        match &item.subject {
+            Subject::Task(id) => {
+                if let Some(from) = item.from {
+                    batch.check(id.as_str(), Expect::state_in(&[from]));
+                }
+                batch.push(id.as_str(), event, expect);
+            }
+            Subject::Note(key) => drop(batch.push_note(key.as_str(), event, expect)),
         }
-        batch.push(item.task.as_str(), item.event.clone(), Expect::Version(item.version - 1));
     }
     let failure = match ledger.commit(batch) {
         Ok(receipt) if !receipt.replayed() => return Ok(()),
         Ok(receipt) => {
-            let message = format!("{}: its key was used before, at seq {}", first.task, receipt.seq());
-            Failure::new("KEY", message).with("task", first.task.as_str()).with("seq", receipt.seq().0)
+            let message = format!("{}: its key was used before, at seq {}", first.subject, receipt.seq());
+            Failure::new("KEY", message).about(&first.subject).with("seq", receipt.seq().0)
         }
         Err(error) => error.into(),
     };

@@ -83,6 +83,7 @@ fn object(path: String, view: &View, report: &OpenReport, size: Size) -> Object 
         ("clean", is_clean(report).map(Value::from)),
         ("total", Some(counts.total().into())),
         ("states", Some(states.into())),
+        ("notes", Some(view.note_count().into())),
         ("segments", Some(report.segments.into())),
         ("files", Some(size.files.into())),
         ("disk_bytes", Some(size.bytes.into())),
@@ -128,6 +129,9 @@ fn print(path: &str, view: &View, report: &OpenReport, size: Size, out: &mut Out
     let counts = view.counts();
     let states = if counts.total() > 0 { format!(": {}", by_state(counts)) } else { String::new() };
     section(out, "tasks", &format!("{}{states}", counts.total()))?;
+    if view.note_count() > 0 {
+        section(out, "notes", &view.note_count().to_string())?;
+    }
     let (files, segments) = (count(size.files, "file", "files"), count(report.segments, "segment", "segments"));
     section(out, "on disk", &format!("{} in {files}, {segments}", bytes(size.bytes)))?;
     for (name, (file, bytes)) in

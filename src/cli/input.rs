@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::Path;
 
 use crate::cli::fail::Failure;
-use crate::cli::out::{Form, note};
+use crate::cli::out::{Form, remark};
 
 /// Something that is open for reading.
 pub(crate) struct Input {
@@ -20,7 +20,7 @@ impl Input {
     pub(crate) fn open(file: &Path, what: &str, form: Form) -> Result<Input, Failure> {
         if file == Path::new("-") {
             if io::stdin().is_terminal() {
-                note(form, &format!("reading {what} from the terminal; Ctrl-D ends it"));
+                remark(form, &format!("reading {what} from the terminal; Ctrl-D ends it"));
             }
             return Ok(Input { from: Box::new(io::stdin().lock()), name: "standard input".to_owned(), size: None });
         }

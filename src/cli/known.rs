@@ -8,21 +8,21 @@ use std::collections::HashMap;
 use std::iter::Peekable;
 
 use serde_json::{Value, json};
-use taskledger::{Entries, Entry, Ledger, Seq};
+use taskledger::{Entries, Entry, History, Ledger, Seq, Subject};
 
 use crate::cli::fail::Failure;
 use crate::cli::line::{BadLine, Line};
 use crate::cli::time::stamp;
 
-/// What is known of the tasks that were named so far.
+/// What is known of the tasks and notes that were named so far.
 pub(crate) struct Known<'a> {
     ledger: &'a Ledger,
     cursor: Peekable<Entries>,
     was_empty: bool,
-    tasks: HashMap<String, Progress>,
+    subjects: HashMap<Subject, Progress>,
 }
 
-/// How far a task has come.
+/// How far a task or note has come.
 #[derive(Default)]
 struct Progress {
     /// Lines that named it.
@@ -39,7 +39,7 @@ struct Progress {
 /// Where a line belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// It is this version, the next of its task.
+    /// It is this version, the next of its task or note.
     Next(u64),
     /// This version is in the ledger.
     There(u64),
@@ -65,17 +65,17 @@ impl<'a> Known<'a> {
             ledger,
             cursor: ledger.entries(Seq::FIRST).peekable(),
             was_empty: ledger.head() == Seq::ZERO,
-            tasks: HashMap::new(),
+            subjects: HashMap::new(),
         }
     }
 
-    /// Finds the place of the next line of its task, and takes it.
+    /// Finds the place of the next line of its task or note, and takes it.
     pub(crate) fn place(&mut self, line: &Line<'_>) -> Result<Place, Failure> {
-        if !self.tasks.contains_key(&line.task) {
-            let there = self.versions(&line.task)?;
-            self.tasks.insert(line.task.clone(), Progress { there, top: there, ..Progress::default() });
+        if !self.subjects.contains_key(&line.subject) {
+            let there = self.versions(&line.subject)?;
+            self.subjects.insert(line.subject.clone(), Progress { there, top: there, ..Progress::default() });
         }
-        let progress = self.tasks.get_mut(&line.task).expect("put there just now");
+        let progress = self.subjects.get_mut(&line.subject).expect("put there just now");
         let version = line.version.unwrap_or(progress.lines + 1);
         let place = match version {
             _ if version <= progress.there => Place::There(version),
@@ -89,26 +89,37 @@ impl<'a> Known<'a> {
         Ok(place)
     }
 
-    /// Makes a note that nothing waits any more.
-    pub(crate) fn committed(&mut self, task: &str) {
-        if let Some(progress) = self.tasks.get_mut(task) {
+    /// Remembers that nothing waits any more.
+    pub(crate) fn committed(&mut self, subject: &Subject) {
+        if let Some(progress) = self.subjects.get_mut(subject) {
             progress.there = progress.top;
         }
     }
 
-    /// How many versions a task has in the ledger, when it is named for the first time.
-    fn versions(&self, task: &str) -> Result<u64, Failure> {
+    /// How many versions a task or note has in the ledger, when it is named for the first time.
+    fn versions(&self, subject: &Subject) -> Result<u64, Failure> {
         if self.was_empty {
             return Ok(0);
         }
-        if let Some(task) = self.ledger.get(task)? {
-            return Ok(task.version);
+        let version = match subject {
+            Subject::Task(id) => self.ledger.get(id)?.map(|task| task.version),
+            Subject::Note(key) => self.ledger.note(key)?.map(|note| note.version),
+        };
+        if let Some(version) = version {
+            return Ok(version);
         }
         // Never there, which costs nothing to find out, or removed.
-        match self.ledger.history(task)?.last() {
+        match self.history(subject)?.last() {
             Some(last) => Ok(last?.version.unwrap_or(0)),
             None => Ok(0),
         }
+    }
+
+    fn history(&self, subject: &Subject) -> Result<History, Failure> {
+        Ok(match subject {
+            Subject::Task(id) => self.ledger.history(id)?,
+            Subject::Note(key) => self.ledger.note_history(key)?,
+        })
     }
 
     /// Compares a line with the entry that is there in its place, in the fields that it gives.
@@ -117,37 +128,40 @@ impl<'a> Known<'a> {
         line: &Line<'_>,
         version: u64,
     ) -> Result<Result<Option<Difference>, BadLine>, Failure> {
-        if let Some(entry) = self.under_cursor(&line.task, version)? {
+        if let Some(entry) = self.under_cursor(&line.subject, version)? {
             return Ok(difference(line, &entry));
         }
-        let progress = self.tasks.get_mut(&line.task).expect("the line was placed before");
-        let history = match progress.history.take() {
+        let progress = self.subjects.get_mut(&line.subject).expect("the line was placed before");
+        let (there, history) = (progress.there, progress.history.take());
+        let history = match history {
             Some(history) if history.last().is_some_and(|last| last.version >= Some(version)) => history,
-            _ => self.ledger.history(&line.task)?.collect::<Result<_, _>>()?,
+            _ => self.history(&line.subject)?.collect::<Result<_, _>>()?,
         };
         let index = history.partition_point(|entry| entry.version < Some(version));
         let entry = history.get(index).filter(|entry| entry.version == Some(version));
         let entry = entry.ok_or_else(|| {
-            Failure::new("INTERNAL", format!("{}: version {version} is there and not in its history", line.task))
+            Failure::new("INTERNAL", format!("{}: version {version} is there and not in its history", line.subject))
         })?;
         let difference = difference(line, entry);
-        if version < progress.there {
+        if version < there
+            && let Some(progress) = self.subjects.get_mut(&line.subject)
+        {
             progress.history = Some(history);
         }
         Ok(difference)
     }
 
-    /// The entry of this task and version, if it is the next one that the cursor has not passed.
-    fn under_cursor(&mut self, task: &str, version: u64) -> Result<Option<Entry>, Failure> {
+    /// The entry of this subject and version, if it is the next one that the cursor has not passed.
+    fn under_cursor(&mut self, subject: &Subject, version: u64) -> Result<Option<Entry>, Failure> {
         loop {
             let entry = match self.cursor.peek() {
                 Some(Ok(entry)) => entry,
                 Some(Err(error)) => return Err(error.clone().into()),
                 None => return Ok(None),
             };
-            let is_it = entry.task.as_deref() == Some(task) && entry.version == Some(version);
-            let seen =
-                entry.task.as_deref().map_or(Some(u64::MAX), |task| self.tasks.get(task).map(|known| known.seen));
+            let about = entry.subject();
+            let is_it = about.as_ref() == Some(subject) && entry.version == Some(version);
+            let seen = about.map_or(Some(u64::MAX), |about| self.subjects.get(&about).map(|known| known.seen));
             if !is_it && entry.version > seen {
                 return Ok(None);
             }

@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use taskledger::{Event, EventKind, Seq, TaskState};
+use taskledger::{Event, EventKind, Seq, Subject, TaskState};
 
 use crate::cli::fact::{each, state_names};
 use crate::cli::time;
@@ -19,7 +19,7 @@ use crate::cli::time;
 /// A line, understood but not yet compared with anything.
 #[derive(Debug)]
 pub(crate) struct Line<'a> {
-    pub task: String,
+    pub subject: Subject,
     pub version: Option<u64>,
     /// The state that the task is said to have been in before.
     pub from: Option<TaskState>,
@@ -31,6 +31,8 @@ pub(crate) struct Line<'a> {
     attempts: Option<u32>,
     /// As written, `null` included.
     output: Option<&'a RawValue>,
+    /// As written, `null` included; there just where a note is noted.
+    value: Option<&'a RawValue>,
     error: Option<Option<String>>,
     metadata: Option<BTreeMap<String, Option<String>>>,
     created_at: Option<u64>,
@@ -100,7 +102,7 @@ impl<'a> Line<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Line<'a>, BadLine> {
         let Fields(fields) = serde_json::from_str(text).map_err(|error| BadLine::whole(said(&error)))?;
         let mut line = Line {
-            task: String::new(),
+            subject: Subject::Task(String::new()),
             version: None,
             from: None,
             stated: None,
@@ -109,6 +111,7 @@ impl<'a> Line<'a> {
             inferred: None,
             attempts: None,
             output: None,
+            value: None,
             error: None,
             metadata: None,
             created_at: None,
@@ -120,7 +123,7 @@ impl<'a> Line<'a> {
             cause: None,
             key: None,
         };
-        let (mut task, mut kind, mut at, mut said) = (None, None, None, None);
+        let (mut task, mut note, mut kind, mut at, mut said) = (None, None, None, None, None);
         for (n, (name, raw)) in fields.iter().enumerate() {
             let name: &str = name;
             if fields.iter().take(n).any(|(earlier, _)| earlier == name) {
@@ -135,6 +138,7 @@ impl<'a> Line<'a> {
                 }
                 "seq" => drop(value::<Option<u64>>(name, raw)?),
                 "task" => task = value(name, raw)?,
+                "note" => note = value(name, raw)?,
                 "version" => line.version = value(name, raw)?,
                 "event" => kind = value::<Option<String>>(name, raw)?.map(|kind| event_kind(&kind)).transpose()?,
                 "at" => at = millis(name, raw)?,
@@ -144,6 +148,7 @@ impl<'a> Line<'a> {
                 "inferred" => line.inferred = value(name, raw)?,
                 "attempts" => line.attempts = value(name, raw)?,
                 "output" => line.output = Some(raw),
+                "value" => line.value = Some(raw),
                 "error" => line.error = Some(value(name, raw)?),
                 "metadata" => line.metadata = value(name, raw)?,
                 "created_at" => line.created_at = millis(name, raw)?,
@@ -157,7 +162,14 @@ impl<'a> Line<'a> {
                 unknown => return Err(BadLine::field(unknown, "is unknown")),
             }
         }
-        line.task = task.ok_or_else(|| BadLine::field("task", "is missing"))?;
+        line.subject = match (task, note) {
+            (Some(task), None) => Subject::Task(task),
+            (None, Some(note)) => Subject::Note(note),
+            (Some(_), Some(_)) => {
+                return Err(BadLine::field("note", "is there beside a task, and a line is about one"));
+            }
+            (None, None) => return Err(BadLine::field("task", "is missing")),
+        };
         line.kind = kind.ok_or_else(|| BadLine::field("event", "is missing"))?;
         line.stated = said.or(at);
         if line.version == Some(0) {
@@ -173,7 +185,25 @@ impl<'a> Line<'a> {
             (EventKind::Updated | EventKind::Removed, Some(_)) => {
                 Err(BadLine::field("to", format!("is there, and {} moves nothing", line.kind)))
             }
-            _ => Ok(line),
+            _ => line.check_note(),
+        }
+    }
+
+    /// A value is there just where a note is noted; what else a note does not have the ledger refuses, but for what it
+    /// would not see.
+    fn check_note(self) -> Result<Line<'a>, BadLine> {
+        match (self.kind, self.value, self.from) {
+            (EventKind::Noted, None, _) => Err(BadLine::field("value", "is missing, and noted needs it")),
+            (EventKind::Noted, Some(_), _) if self.to.is_some() => {
+                Err(BadLine::field("to", "is there, and noted moves nothing"))
+            }
+            (kind, Some(_), _) if kind != EventKind::Noted => {
+                Err(BadLine::field("value", format!("is there, and {kind} has none")))
+            }
+            (_, _, Some(_)) if self.subject.note().is_some() => {
+                Err(BadLine::field("from", "is there, and a note has no state"))
+            }
+            _ => Ok(self),
         }
     }
 
@@ -185,6 +215,7 @@ impl<'a> Line<'a> {
             (EventKind::Requeued, Some(to)) => Event::requeued(to),
             (EventKind::Observed, Some(to)) => Event::observed(to),
             (EventKind::Removed, _) => Event::removed(),
+            (EventKind::Noted, _) => Event::noted_text(self.value.map_or("null", RawValue::get)),
             _ => Event::updated(),
         };
         if self.inferred == Some(true) {
@@ -228,6 +259,7 @@ impl<'a> Line<'a> {
         give("inferred", self.inferred.map(|inferred| json!(inferred)));
         give("attempts", self.attempts.map(|attempts| json!(attempts)));
         give("output", self.output.map(|output| value("output", output)).transpose()?);
+        give("value", self.value.map(|json| value("value", json)).transpose()?);
         give("error", self.error.as_ref().map(|error| json!(error)));
         give("metadata", self.metadata.as_ref().map(|metadata| json!(metadata)));
         give("created_at", self.created_at.map(|time| json!(time)));
@@ -272,7 +304,9 @@ fn event_kind(found: &str) -> Result<EventKind, BadLine> {
         Some(kind) => Ok(kind),
         None => Err(BadLine::field(
             "event",
-            format!("{found:?} is no event; there are created, transitioned, updated, requeued, observed, removed"),
+            format!(
+                "{found:?} is no event; there are created, transitioned, updated, requeued, observed, removed, noted"
+            ),
         )),
     }
 }

@@ -6,7 +6,7 @@ use taskledger::{Entry, Ledger, Reader, Seq, View};
 
 use crate::cli::args::{Moment, Setting};
 use crate::cli::fail::Failure;
-use crate::cli::out::{Form, note};
+use crate::cli::out::{Form, remark};
 use crate::cli::text::{count, safe};
 use crate::cli::time::stamp;
 
@@ -18,30 +18,30 @@ pub(crate) struct Look {
     pub view: View,
 }
 
-/// Opens for reading, and notes on standard error what may still change or is not whole.
+/// Opens for reading, and remarks on standard error what may still change or is not whole.
 pub(crate) fn open(setting: &Setting, moment: &Moment, form: Form) -> Result<Look, Failure> {
     let reader = Ledger::open_read_only(&setting.dir)?;
     let view = match moment.at {
         Some(at) => reader.as_of(at)?,
         None => reader.view().clone(),
     };
-    let mut notes = Vec::new();
+    let mut remarks = Vec::new();
     if !view.is_final() {
-        notes.push("the ledger has not passed this moment yet, so more may come to belong to it".to_owned());
+        remarks.push("the ledger has not passed this moment yet, so more may come to belong to it".to_owned());
     }
     if view.splits_a_batch() {
-        notes.push(format!("seq {} is within a batch, of which the rest is left out", view.seq()));
+        remarks.push(format!("seq {} is within a batch, of which the rest is left out", view.seq()));
     }
     let report = reader.report();
     let unvouched = view.seq().0.saturating_sub(report.vouched.0);
     if report.writer.is_none() && unvouched > 0 {
         let them = count(unvouched, "entry was", "entries were");
-        notes.push(format!(
+        remarks.push(format!(
             "the last {them} written, but nobody was told that they are safe; opening for writing keeps them"
         ));
     }
-    if !notes.is_empty() {
-        note(form, &notes.join("; "));
+    if !remarks.is_empty() {
+        remark(form, &remarks.join("; "));
     }
     Ok(Look { reader, view })
 }

@@ -10,7 +10,7 @@ use taskledger::{Filter, Task, TaskState, View};
 use crate::cli::args::{LsArgs, Setting};
 use crate::cli::fail::Failure;
 use crate::cli::look;
-use crate::cli::out::{Form, Out, note};
+use crate::cli::out::{Form, Out, remark};
 use crate::cli::text::{clip, left, paint, right, safe, width};
 use crate::cli::time::span;
 
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8,
     if next.is_none() {
         tasks.sort_by(|a, b| a.record.id.cmp(&b.record.id));
     } else {
-        note(out.form, "more than a million tasks: they come in the ledger's own order, not sorted by id");
+        remark(out.form, "more than a million tasks: they come in the ledger's own order, not sorted by id");
     }
 
     let table = Table::fitting(&tasks, view);

@@ -48,6 +48,8 @@ mod info;
 
 mod history;
 
+mod notes;
+
 mod log;
 
 mod verify;
@@ -101,6 +103,8 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Ls(args) => ls::run(args, setting, out),
         Command::Show(args) => show::run(args, setting, out),
         Command::History(args) => history::run(args, setting, out),
+        Command::Notes(args) => notes::list(args, setting, out),
+        Command::Note(args) => notes::show(args, setting, out),
         Command::Log(args) => log::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
         Command::Demo(args) => demo::run(args, out),

@@ -72,9 +72,9 @@ impl Write for Out {
 }
 
 /// Says something beside the data; to people only.
-pub(crate) fn note(form: Form, text: &str) {
+pub(crate) fn remark(form: Form, text: &str) {
     if form == Form::People {
-        complain(&format!("taskledger: note: {}", safe_lines(text)));
+        complain(&format!("taskledger: remark: {}", safe_lines(text)));
     }
 }
 

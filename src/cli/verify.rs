@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use taskledger::{Finding, Level, Options, Severity, Verdict, VerifyReport};
+use taskledger::{Finding, Level, Options, Severity, Subject, Verdict, VerifyReport};
 
 use crate::cli::args::{Setting, VerifyArgs};
 use crate::cli::fail::Failure;
@@ -73,7 +73,7 @@ fn print(report: &VerifyReport, millis: u128, out: &mut Out) -> Result<(), Failu
 /// How bad, what, and where.
 fn place(finding: &Finding) -> String {
     let severity = match finding.severity {
-        Severity::Note => "note",
+        Severity::Remark => "remark",
         Severity::Tail => "tail",
         _ => "damage",
     };
@@ -86,8 +86,10 @@ fn place(finding: &Finding) -> String {
         Some((first, last)) => place.push_str(&format!("  seq {first} to {last}")),
         None => {}
     }
-    if let Some(task) = &finding.task {
-        place.push_str(&format!("  task {}", safe(task)));
+    match &finding.subject {
+        None => {}
+        Some(Subject::Task(id)) => place.push_str(&format!("  task {}", safe(id))),
+        Some(Subject::Note(key)) => place.push_str(&format!("  note {}", safe(key))),
     }
     place
 }

@@ -3,6 +3,7 @@
 use crate::model::event::Event;
 use crate::model::expect::Expect;
 use crate::model::seq::Seq;
+use crate::model::subject::Subject;
 
 /// Events that are appended together: all of them or none, next to each other, visible at once.
 ///
@@ -26,7 +27,7 @@ pub struct Batch {
 /// One step of a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
-    pub task: String,
+    pub subject: Subject,
     pub expect: Expect,
     /// `None` only looks.
     pub event: Option<Event>,
@@ -41,14 +42,36 @@ impl Batch {
 
     /// Appends an event to a task, where the expectation holds.
     pub fn push(&mut self, task: impl Into<String>, event: Event, expect: Expect) -> &mut Batch {
-        self.items.push(Item { task: task.into(), expect, event: Some(event) });
+        self.push_to(Subject::Task(task.into()), event, expect)
+    }
+
+    /// Appends an event to a note, where the expectation holds.
+    ///
+    /// ```
+    /// use taskledger::{Batch, Event, Expect, TaskState};
+    /// let mut batch = Batch::new(); // the task and its letter, or neither
+    /// batch.push("a", Event::to(TaskState::DeadLettered), Expect::Any);
+    /// batch.push_note("dlq:a", Event::noted(serde_json::json!({"tries": 3})), Expect::Absent);
+    /// ```
+    pub fn push_note(&mut self, key: impl Into<String>, event: Event, expect: Expect) -> &mut Batch {
+        self.push_to(Subject::Note(key.into()), event, expect)
+    }
+
+    fn push_to(&mut self, subject: Subject, event: Event, expect: Expect) -> &mut Batch {
+        self.items.push(Item { subject, expect, event: Some(event) });
         self.events += 1;
         self
     }
 
     /// Demands that the expectation holds for a task, which is not written.
     pub fn check(&mut self, task: impl Into<String>, expect: Expect) -> &mut Batch {
-        self.items.push(Item { task: task.into(), expect, event: None });
+        self.items.push(Item { subject: Subject::Task(task.into()), expect, event: None });
+        self
+    }
+
+    /// Demands that the expectation holds for a note, which is not written.
+    pub fn check_note(&mut self, key: impl Into<String>, expect: Expect) -> &mut Batch {
+        self.items.push(Item { subject: Subject::Note(key.into()), expect, event: None });
         self
     }
 
@@ -77,11 +100,11 @@ pub struct Receipt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceiptItem {
-    /// Its task.
-    pub task: String,
+    /// Its task or note.
+    pub subject: Subject,
     /// Its place in the ledger.
     pub seq: Seq,
-    /// Its task's version with it.
+    /// The version of its task or note with it.
     pub version: u64,
     /// When it was placed, in milliseconds since the Unix epoch.
     pub at: u64,
@@ -105,7 +128,7 @@ impl Receipt {
         self.last().seq
     }
 
-    /// The version of the last event's task.
+    /// The version of the last event's task or note.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.last().version

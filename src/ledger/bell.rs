@@ -1,7 +1,7 @@
 //! What the background thread sleeps on. Landing flights and submits ring it; ringing costs them a few atomic
 //! operations while the thread is awake, and nothing wakes while nothing is due.
 //!
-//! Invariant: what is wanted is noted before the bell is rung, and the bell is rung through the lock under which the
+//! Invariant: a wish is put down before the bell is rung, and the bell is rung through the lock under which the
 //! thread looks, so that no wish is missed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -125,7 +125,7 @@ impl Bell {
     }
 }
 
-/// Notes a wish; whether it was not noted before.
+/// Puts a wish down; whether it was not there before.
 fn is_new(wish: &AtomicBool) -> bool {
     !wish.load(Ordering::Acquire) && !wish.swap(true, Ordering::AcqRel)
 }

@@ -11,8 +11,9 @@ use crate::model::entry::Entry;
 use crate::model::event::Event;
 use crate::model::expect::Expect;
 use crate::model::limits;
-use crate::model::rules::{OverLimit, Refusal, check_event, check_task_id, decide};
+use crate::model::rules::{Decided, OverLimit, Refusal, check_event, check_key_of, decide, decide_note};
 use crate::model::seq::Seq;
+use crate::model::subject::{Realm, Subject};
 use crate::model::tasks::{Keyed, Origin, Slot};
 use crate::storage::buffer::Buffer;
 use crate::storage::codec::columns::{Links, event_bytes_max};
@@ -35,13 +36,14 @@ struct CheckedItem {
     bytes_max: usize,
 }
 
-/// Gives what is placed of a task: its id, as it is shared, and its slot.
-pub(crate) type SlotOf<'a> = dyn Fn(&str) -> Option<(Arc<str>, Arc<Slot>)> + 'a;
+/// Gives what is placed of a task or note: its key, as it is shared, and its slot.
+pub(crate) type SlotOf<'a> = dyn Fn(&Subject) -> Option<(Arc<str>, Arc<Slot>)> + 'a;
 
 /// An entry that waits for its place only.
 #[derive(Debug)]
 pub(crate) struct Planned {
-    pub task: Arc<str>,
+    pub realm: Realm,
+    pub key: Arc<str>,
     pub entry: Entry,
     pub links: Links,
     pub slot: Arc<Slot>,
@@ -68,8 +70,8 @@ pub(crate) struct Replay {
     pub epoch: u32,
     /// How many events are asked for.
     pub events: u64,
-    /// The first task and key that are asked for.
-    pub task: String,
+    /// The first task or note, and key, that are asked for.
+    pub subject: Subject,
     pub key: String,
     /// The place of its only event, where it has one.
     pub alone: Option<ReceiptItem>,
@@ -89,7 +91,7 @@ pub(crate) struct Standing {
 /// # Errors
 /// [`Error::Limit`].
 pub(crate) fn check_batch(batch: Batch, hash_key: &[u8; 16]) -> Result<Checked, Error> {
-    let whole = |what, problem| Err(Error::Limit { task: String::new(), what, problem });
+    let whole = |what, problem| Err(Error::Limit { subject: None, what, problem });
     let events = batch.len();
     if events == 0 {
         return whole("batch", "has no event".to_owned());
@@ -100,17 +102,18 @@ pub(crate) fn check_batch(batch: Batch, hash_key: &[u8; 16]) -> Result<Checked, 
     let mut items = Vec::with_capacity(batch.items.len());
     let mut bytes_total = 0;
     for item in batch.items {
-        let over = |OverLimit { what, problem }| Error::Limit { task: short(&item.task), what, problem };
-        check_task_id(&item.task).map_err(over)?;
+        let (realm, key) = (item.subject.realm(), item.subject.key());
+        let over = |OverLimit { what, problem }| Error::Limit { subject: short(realm, key), what, problem };
+        check_key_of(realm, key).map_err(over)?;
         let (mut bytes_max, mut digest) = (0, None);
         if let Some(event) = &item.event {
             check_event(event).map_err(over)?;
-            bytes_max = event_bytes_max(&item.task, event);
+            bytes_max = event_bytes_max(key, event);
             if bytes_max > Buffer::EVENT_BYTES_MAX {
                 let problem = format!("takes {bytes_max} bytes, at most {} fit a frame", Buffer::EVENT_BYTES_MAX);
-                return Err(Error::Limit { task: item.task, what: "event", problem });
+                return Err(Error::Limit { subject: Some(item.subject), what: "event", problem });
             }
-            digest = event.key.as_ref().map(|_| request_digest(hash_key, &item.task, event));
+            digest = event.key.as_ref().map(|_| request_digest(hash_key, &item.subject, event));
             bytes_total += bytes_max;
         }
         items.push(CheckedItem { item, digest, bytes_max });
@@ -118,10 +121,10 @@ pub(crate) fn check_batch(batch: Batch, hash_key: &[u8; 16]) -> Result<Checked, 
     let mut keys = HashSet::new();
     for CheckedItem { item, .. } in &items {
         if let Some(key) = item.event.as_ref().and_then(|event| event.key.as_deref())
-            && !keys.insert((item.task.as_str(), key))
+            && !keys.insert((&item.subject, key))
         {
             let problem = format!("{key:?} is used twice in the batch");
-            return Err(Error::Limit { task: item.task.clone(), what: "key", problem });
+            return Err(Error::Limit { subject: Some(item.subject.clone()), what: "key", problem });
         }
     }
     let room = Buffer::room(items.iter().map(|item| item.bytes_max).filter(|&bytes| bytes > 0));
@@ -131,49 +134,50 @@ pub(crate) fn check_batch(batch: Batch, hash_key: &[u8; 16]) -> Result<Checked, 
     Ok(Checked { items, room, events: events as u64, bytes_max: bytes_total })
 }
 
-/// An over-long id is named by its beginning.
-fn short(task: &str) -> String {
-    let end = (0..=task.len().min(80)).rev().find(|&end| task.is_char_boundary(end)).unwrap_or(0);
-    task.get(..end).unwrap_or_default().to_owned()
+/// An over-long key is named by its beginning, an empty one not at all.
+fn short(realm: Realm, key: &str) -> Option<Subject> {
+    let end = (0..=key.len().min(80)).rev().find(|&end| key.is_char_boundary(end)).unwrap_or(0);
+    key.get(..end).filter(|start| !start.is_empty()).map(|start| realm.subject(start))
 }
 
-/// Decides a batch against what is placed. `slot` gives what is placed of a task.
+/// Decides a batch against what is placed. `slot` gives what is placed of a task or note.
 pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<'_>) -> Outcome {
     if let Some(outcome) = find_keys(checked, slot) {
         return outcome;
     }
     let mut plan: Vec<Planned> = Vec::with_capacity(checked.items.len());
-    // What the items before have made of their tasks.
-    let mut changed: HashMap<&str, (Arc<str>, Arc<Slot>)> = HashMap::new();
+    // What the items before have made of their tasks and notes.
+    let mut changed: HashMap<&Subject, (Arc<str>, Arc<Slot>)> = HashMap::new();
     let mut placed_at = standing.placed_at;
     let last_event = checked.items.iter().rposition(|item| item.item.event.is_some());
     let batch = standing.placed.next();
     for (n, CheckedItem { item, digest, bytes_max }) in checked.items.iter().enumerate() {
-        let before = changed.get(item.task.as_str()).cloned().or_else(|| slot(&item.task));
-        let (id, before) = before.map_or((None, None), |(id, slot)| (Some(id), Some(slot)));
+        let Item { subject, expect, event } = item;
+        let realm = subject.realm();
+        let before = changed.get(subject).cloned().or_else(|| slot(subject));
+        let (key, before) = before.map_or((None, None), |(key, slot)| (Some(key), Some(slot)));
         let before = before.as_deref();
         let rests_on = before.map_or(Seq::ZERO, |slot| slot.seq).min(standing.placed);
         let refuse = |error| Outcome::Refuse { error, rests_on };
-        if !item.expect.holds(Slot::found(before)) {
-            return refuse(conflict(&item.task, &item.expect, before));
+        if !expect.holds(Slot::found(realm, before)) {
+            return refuse(conflict(subject, expect, before));
         }
-        let Some(event) = &item.event else { continue };
+        let Some(event) = event else { continue };
         let seq = Seq(batch.0 + plan.len() as u64);
         let (at, said) = match place_time(event, standing.now, placed_at) {
             Ok(times) => times,
             Err(stated) => {
-                return refuse(Error::Time { task: item.task.clone(), stated, now: standing.now });
+                return refuse(Error::Time { subject: subject.clone(), stated, now: standing.now });
             }
         };
         if event.cause.is_some_and(|cause| cause >= seq) {
-            return refuse(illegal(&item.task, event, before, "its cause is not an earlier entry"));
+            return refuse(illegal(subject, event, before, "its cause is not an earlier entry"));
         }
-        let live = before.and_then(|slot| slot.record.as_ref());
-        let decided = match decide(live, event) {
+        let decided = match decide_on(realm, before, event) {
             Ok(decided) => decided,
-            Err(Refusal::Illegal(reason)) => return refuse(illegal(&item.task, event, before, reason)),
+            Err(Refusal::Illegal(reason)) => return refuse(illegal(subject, event, before, reason)),
             Err(Refusal::OverLimit(OverLimit { what, problem })) => {
-                return refuse(Error::Limit { task: item.task.clone(), what, problem });
+                return refuse(Error::Limit { subject: Some(subject.clone()), what, problem });
             }
         };
         let mut event = event.clone();
@@ -181,7 +185,8 @@ pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<
         event.stated = None;
         let entry = Entry {
             seq,
-            task: Some(item.task.clone()),
+            task: subject.task().map(str::to_owned),
+            note: subject.note().map(str::to_owned),
             version: Some(before.map_or(0, |slot| slot.version) + 1),
             at,
             said,
@@ -191,23 +196,37 @@ pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<
         let last_of_batch = Some(n) == last_event;
         let origin = Origin { batch, last: last_of_batch, epoch: standing.epoch, digest: *digest };
         let after = Slot::after(before, &entry, &origin)
-            .unwrap_or_else(|broken| panic!("{} was decided and does not fold: {broken:?}", item.task));
+            .unwrap_or_else(|broken| panic!("{subject} was decided and does not fold: {broken:?}"));
         let after = Arc::new(after);
-        let task = id.unwrap_or_else(|| Arc::from(item.task.as_str()));
+        let key = key.unwrap_or_else(|| Arc::from(subject.key()));
         let links = Links {
             back: before.map_or(Seq::ZERO, |slot| slot.seq),
             key_back: before.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq),
             digest: *digest,
             last_of_batch,
         };
-        changed.insert(&item.task, (Arc::clone(&task), Arc::clone(&after)));
+        changed.insert(subject, (Arc::clone(&key), Arc::clone(&after)));
         placed_at = at;
-        plan.push(Planned { task, entry, links, slot: after, bytes_max: *bytes_max });
+        plan.push(Planned { realm, key, entry, links, slot: after, bytes_max: *bytes_max });
     }
     Outcome::Plan(plan)
 }
 
-/// Looks the keys of a batch up in the windows of their tasks; `None` where none of them is known.
+/// Whether an event may follow what is there of a task or note, and what it comes to.
+///
+/// # Errors
+/// Why it may not.
+pub(crate) fn decide_on(realm: Realm, before: Option<&Slot>, event: &Event) -> Result<Decided, Refusal> {
+    match realm {
+        Realm::Tasks => decide(before.and_then(Slot::record), event),
+        Realm::Notes => {
+            decide_note(before.is_some_and(|slot| slot.live.is_some()), event).map_err(Refusal::Illegal)?;
+            Ok(Decided { from: None, attempts: None })
+        }
+    }
+}
+
+/// Looks the keys of a batch up in the windows of their tasks and notes; `None` where none of them is known.
 fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
     let mut known: Vec<Keyed> = Vec::new();
     let mut named = None;
@@ -216,10 +235,10 @@ fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
         let Some((key, digest)) = item.event.as_ref().and_then(|event| event.key.as_deref()).zip(*digest) else {
             continue;
         };
-        let before = slot(&item.task);
+        let before = slot(&item.subject);
         let found = before.as_ref().and_then(|(_, slot)| slot.keys.iter().rev().find(|keyed| &*keyed.key == key));
         let refuse = |seq: Seq| Outcome::Refuse {
-            error: Error::Key { task: item.task.clone(), key: key.to_owned(), seq },
+            error: Error::Key { subject: item.subject.clone(), key: key.to_owned(), seq },
             rests_on: seq,
         };
         match found {
@@ -228,7 +247,7 @@ fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
                 return Some(refuse(keyed.seq));
             }
             Some(keyed) => {
-                named.get_or_insert((&item.task, key));
+                named.get_or_insert((&item.subject, key));
                 known.push(keyed.clone());
             }
             None => unknown += 1,
@@ -239,14 +258,14 @@ fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
             return Some(refuse(first.seq));
         }
     }
-    let (first, (task, key)) = known.first().zip(named)?;
+    let (first, (subject, key)) = known.first().zip(named)?;
     let rests_on = known.iter().map(|keyed| keyed.seq).max().unwrap_or(first.seq);
-    let alone = ReceiptItem { task: task.clone(), seq: first.seq, version: first.version, at: first.at };
+    let alone = ReceiptItem { subject: subject.clone(), seq: first.seq, version: first.version, at: first.at };
     let before = Replay {
         batch: first.batch,
         epoch: first.epoch,
         events: checked.events,
-        task: task.clone(),
+        subject: subject.clone(),
         key: key.to_owned(),
         alone: first.alone.then_some(alone),
     };
@@ -263,24 +282,24 @@ fn place_time(event: &Event, now: u64, placed_at: u64) -> Result<(u64, Option<u6
     Ok((at, Some(true_time).filter(|&time| time != at)))
 }
 
-fn illegal(task: &str, event: &Event, before: Option<&Slot>, reason: &'static str) -> Error {
+fn illegal(subject: &Subject, event: &Event, before: Option<&Slot>, reason: &'static str) -> Error {
     Error::Illegal {
-        task: task.to_owned(),
+        subject: subject.clone(),
         event: event.kind,
-        from: before.and_then(|slot| slot.record.as_ref()).map(|record| record.state),
+        from: before.and_then(Slot::record).map(|record| record.state),
         to: event.to,
         reason,
     }
 }
 
-fn conflict(task: &str, expected: &Expect, before: Option<&Slot>) -> Error {
-    let found = Slot::found(before);
+fn conflict(subject: &Subject, expected: &Expect, before: Option<&Slot>) -> Error {
+    let found = Slot::found(subject.realm(), before);
     Error::Conflict {
-        task: task.to_owned(),
+        subject: subject.clone(),
         expected: Box::new(expected.clone()),
         found: found.to_string(),
         version: found.version,
-        state: found.live.map(|(state, _)| state),
+        state: found.record.map(|(state, _)| state),
         seq: before.map_or(Seq::ZERO, |slot| slot.seq),
         actor: before.and_then(|slot| slot.actor.as_deref()).map(str::to_owned),
         at: before.map_or(0, |slot| slot.at),

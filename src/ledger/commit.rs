@@ -85,9 +85,11 @@ impl Core {
             };
             let outcome = {
                 let tasks = self.tasks.read().expect("no writer panics");
-                decide_batch(&checked, standing, &|task| {
-                    let placed = commit.overlay.get_key_value(task);
-                    placed.or_else(|| tasks.slot_with_id(task)).map(|(id, slot)| (Arc::clone(id), Arc::clone(slot)))
+                decide_batch(&checked, standing, &|subject| {
+                    let (realm, key) = (subject.realm(), subject.key());
+                    let placed = commit.overlay.of(realm).get_key_value(key);
+                    let found = placed.or_else(|| tasks.slot_with_key(realm, key));
+                    found.map(|(key, slot)| (Arc::clone(key), Arc::clone(slot)))
                 })
             };
             let claim = match outcome {
@@ -132,7 +134,7 @@ impl Core {
             None => self.read_back(replay.batch)?,
         };
         if items.len() as u64 != replay.events {
-            return Err(Error::Key { task: replay.task, key: replay.key, seq: replay.batch });
+            return Err(Error::Key { subject: replay.subject, key: replay.key, seq: replay.batch });
         }
         Ok(Receipt { epoch: replay.epoch, items, replayed: true })
     }
@@ -143,12 +145,9 @@ impl Core {
         for stored in self.log().stored(batch) {
             let stored = stored?;
             let entry = stored.entry;
-            items.push(ReceiptItem {
-                task: entry.task.unwrap_or_default(),
-                seq: entry.seq,
-                version: entry.version.unwrap_or_default(),
-                at: entry.at,
-            });
+            let (realm, key) = entry.about().expect("no batch of a caller has a control entry");
+            let version = entry.version.unwrap_or_default();
+            items.push(ReceiptItem { subject: realm.subject(key), seq: entry.seq, version, at: entry.at });
             if stored.links.last_of_batch {
                 break;
             }
@@ -255,7 +254,7 @@ impl Core {
 
 fn receipt_of(plan: &[Planned], epoch: u32) -> Receipt {
     let item = |planned: &Planned| ReceiptItem {
-        task: planned.task.as_ref().to_owned(),
+        subject: planned.realm.subject(&*planned.key),
         seq: planned.entry.seq,
         version: planned.slot.version,
         at: planned.entry.at,

@@ -17,6 +17,7 @@ use crate::ledger::options::Options;
 use crate::ledger::spare::Spare;
 use crate::model::limits::SEGMENT_EVENTS_MAX;
 use crate::model::seq::Seq;
+use crate::model::subject::{Each, Realm};
 use crate::model::tasks::{Slot, Tasks};
 use crate::storage::buffer::Buffer;
 use crate::storage::codec::columns::Named;
@@ -73,10 +74,10 @@ pub(crate) struct Commit {
     pub status: Status,
     pub placed: Seq,
     pub placed_at: u64,
-    /// What is placed and not yet acknowledged, by task.
-    pub overlay: HashMap<Arc<str>, Arc<Slot>>,
+    /// What is placed and not yet acknowledged, by key.
+    pub overlay: Each<HashMap<Arc<str>, Arc<Slot>>>,
     /// The slots that the waiting frames make, in order.
-    pub pending: Vec<(Arc<str>, Arc<Slot>)>,
+    pub pending: Vec<(Realm, Arc<str>, Arc<Slot>)>,
     pub buffer: Buffer,
     /// The number of the next flight.
     pub cohort: u64,
@@ -102,8 +103,8 @@ pub(crate) struct Commit {
     /// How many wait for `landed`.
     pub onlookers: usize,
     pub active: Arc<Segment>,
-    /// The numbers that the active segment has given to tasks.
-    pub numbers: HashMap<Arc<str>, u32>,
+    /// The numbers that the active segment has given to tasks, and to notes.
+    pub numbers: Each<HashMap<Arc<str>, u32>>,
     /// The chain after the last frame taken for writing.
     pub chain: u32,
     /// Whether this writer's open frame is placed.
@@ -133,7 +134,7 @@ pub(crate) struct Start {
     /// Where the first frame goes.
     pub offset: u64,
     pub chain: u32,
-    pub numbers: HashMap<Arc<str>, u32>,
+    pub numbers: Each<HashMap<Arc<str>, u32>>,
     pub vouched: Seq,
     pub epoch: u32,
 }
@@ -144,7 +145,7 @@ impl Commit {
             status: Status::Open,
             placed: start.head,
             placed_at: start.head_at,
-            overlay: HashMap::new(),
+            overlay: Each::default(),
             pending: Vec::new(),
             buffer: Buffer::new(FrameSeed::of(&start.active.header), start.epoch, start.offset),
             cohort: 0,
@@ -248,19 +249,21 @@ impl Commit {
     pub(crate) fn place(&mut self, plan: Vec<Planned>, bytes_max: usize) {
         self.buffer.begin_batch(bytes_max);
         for planned in plan {
-            let next = u32::try_from(self.numbers.len()).expect("a segment names fewer than 2^32 tasks");
-            let named = match self.numbers.get(&planned.task) {
-                Some(&number) => Named::Known(number),
+            let Planned { realm, key, .. } = &planned;
+            let numbers = self.numbers.of_mut(*realm);
+            let next = u32::try_from(numbers.len()).expect("a segment names fewer than 2^32 tasks");
+            let named = match numbers.get(key) {
+                Some(&number) => Named::Known(*realm, number),
                 None => {
-                    self.numbers.insert(Arc::clone(&planned.task), next);
-                    Named::New(Arc::clone(&planned.task))
+                    numbers.insert(Arc::clone(key), next);
+                    Named::New(*realm, Arc::clone(key))
                 }
             };
             self.buffer.push(&planned.entry, &named, &planned.links, planned.bytes_max);
             self.placed = planned.entry.seq;
             self.placed_at = planned.entry.at;
-            self.overlay.insert(Arc::clone(&planned.task), Arc::clone(&planned.slot));
-            self.pending.push((planned.task, planned.slot));
+            self.overlay.of_mut(planned.realm).insert(Arc::clone(&planned.key), Arc::clone(&planned.slot));
+            self.pending.push((planned.realm, planned.key, planned.slot));
         }
     }
 }

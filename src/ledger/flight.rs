@@ -74,8 +74,8 @@ impl Core {
         segment.frames.write().expect("no reader panics").extend_from_slice(&flight.places);
         {
             let mut tasks = self.tasks.write().expect("no reader panics");
-            for (task, slot) in &pending {
-                tasks.put(task, Arc::clone(slot));
+            for (realm, key, slot) in &pending {
+                tasks.put(*realm, key, Arc::clone(slot));
             }
         }
         self.gate.raise_head(last);
@@ -87,9 +87,10 @@ impl Core {
         commit.in_air = 0;
         commit.unsynced |= !syncs;
         commit.vouched = commit.vouched.max(durable);
-        for (task, slot) in &pending {
-            if commit.overlay.get(task).is_some_and(|placed| placed.seq == slot.seq) {
-                commit.overlay.remove(task);
+        for (realm, key, slot) in &pending {
+            let overlay = commit.overlay.of_mut(*realm);
+            if overlay.get(key).is_some_and(|placed| placed.seq == slot.seq) {
+                overlay.remove(key);
             }
         }
         std::mem::forget(guard);

@@ -16,11 +16,13 @@ use crate::ledger::reader::Reader;
 use crate::ledger::report::{Level, VerifyReport};
 use crate::ledger::ticket::Ticket;
 use crate::ledger::verify;
-use crate::ledger::view::{At, View, bad_output};
+use crate::ledger::view::{At, View, bad_json};
 use crate::model::event::Event;
 use crate::model::expect::Expect;
 use crate::model::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::model::notes::{Note, NoteFilter, NotePage};
 use crate::model::seq::Seq;
+use crate::model::subject::Realm;
 use crate::model::tasks::{Counts, Filter, Page, Task};
 use crate::vfs::ops::Lock;
 
@@ -130,6 +132,28 @@ impl Ledger {
         self.commit(batch)
     }
 
+    /// Appends one event of a note; else as [`Ledger::append`]. [`Event::noted`] sets its value, [`Event::removed`] takes
+    /// it away.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use serde_json::json;
+    /// use taskledger::{Event, Ledger};
+    /// let ledger = Ledger::open(dir.path())?;
+    /// ledger.append_note("dlq:7", Event::noted(json!({"tries": 3})).by("worker-7"))?;
+    /// assert_eq!(ledger.note("dlq:7")?.expect("noted above").value["tries"], 3);
+    /// assert!(ledger.get("dlq:7")?.is_none(), "a note is no task");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Ledger::commit`].
+    pub fn append_note(&self, key: impl Into<String>, event: Event) -> Result<Receipt> {
+        let mut batch = Batch::new();
+        batch.push_note(key, event, Expect::Any);
+        self.commit(batch)
+    }
+
     /// Appends a batch, all of it or nothing; else as [`Ledger::append`].
     ///
     /// # Errors
@@ -186,7 +210,7 @@ impl Ledger {
     /// [`Error::Damaged`] where its stored output is no JSON.
     pub fn get(&self, task: &str) -> Result<Option<Task>> {
         let core = self.core();
-        core.tasks.read().expect("no writer panics").get(task).map_err(bad_output(&core.dir))
+        core.tasks.read().expect("no writer panics").get(task).map_err(bad_json(&core.dir))
     }
 
     /// The tasks that a filter lets through.
@@ -195,7 +219,7 @@ impl Ledger {
     /// [`Error::Damaged`] where a stored output is no JSON.
     pub fn list(&self, filter: Filter) -> Result<Page> {
         let core = self.core();
-        core.tasks.read().expect("no writer panics").list(&filter).map_err(bad_output(&core.dir))
+        core.tasks.read().expect("no writer panics").list(&filter).map_err(bad_json(&core.dir))
     }
 
     /// How many records are in each state.
@@ -222,9 +246,39 @@ impl Ledger {
     /// # Errors
     /// [`Error::Damaged`] or [`Error::Io`] where one of them cannot be read back.
     pub fn history(&self, task: &str) -> Result<History> {
+        self.history_of(Realm::Tasks, task)
+    }
+
+    fn history_of(&self, realm: Realm, key: &str) -> Result<History> {
         let core = self.core();
-        let last = core.tasks.read().expect("no writer panics").slot(task).map(|slot| slot.seq);
-        last.map_or_else(|| Ok(History::empty()), |last| core.log().history(task, last))
+        let last = core.tasks.read().expect("no writer panics").slot(realm, key).map(|slot| slot.seq);
+        core.log().history(realm, key, last)
+    }
+
+    /// The note under this key, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where its stored value is no JSON.
+    pub fn note(&self, key: &str) -> Result<Option<Note>> {
+        let core = self.core();
+        core.tasks.read().expect("no writer panics").note(key).map_err(bad_json(&core.dir))
+    }
+
+    /// The notes that a filter lets through.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where a stored value is no JSON.
+    pub fn notes(&self, filter: NoteFilter) -> Result<NotePage> {
+        let core = self.core();
+        core.tasks.read().expect("no writer panics").notes(&filter).map_err(bad_json(&core.dir))
+    }
+
+    /// The entries of one note, oldest first; none for a note that never was.
+    ///
+    /// # Errors
+    /// As [`Ledger::history`].
+    pub fn note_history(&self, key: &str) -> Result<History> {
+        self.history_of(Realm::Notes, key)
     }
 
     /// All entries from a seq on, in order, up to the head as of this call.
@@ -277,7 +331,7 @@ impl Options {
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Ledger> {
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_size) {
             return Err(Error::Limit {
-                task: String::new(),
+                subject: None,
                 what: "segment size",
                 problem: format!(
                     "is {} bytes, allowed are {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}",

@@ -1,6 +1,6 @@
-//! The entries of the log: all of them from a seq on, or those of one task.
+//! The entries of the log: all of them from a seq on, or those of one task or note.
 //!
-//! A task's history is a walk along the differences that each entry holds to its task's entry before. Only entries
+//! A history is a walk along the differences that each entry holds to the entry before of the same task or note. Only entries
 //! up to the head at which the question was asked are shown.
 
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::model::entry::Entry;
 use crate::model::seq::Seq;
+use crate::model::subject::Realm;
+use crate::storage::codec::columns::Stored as StoredEvent;
 use crate::storage::log::{Decoder, LogEntry, decode_body, frame_with};
 use crate::storage::scan::{Frame, frame_at};
 use crate::storage::segment::{FramePlace, Segment};
@@ -27,7 +29,7 @@ pub struct Entries {
     inner: Stored,
 }
 
-/// The entries of one task, oldest first.
+/// The entries of one task or note, oldest first.
 #[derive(Debug)]
 pub struct History {
     entries: std::vec::IntoIter<Entry>,
@@ -66,13 +68,13 @@ impl LogView {
         }
     }
 
-    /// The entries of a task whose last is at this seq, oldest first.
+    /// The entries of a task or note whose last is at this seq, oldest first; none for one that never was.
     ///
     /// # Errors
     /// One of them cannot be read back.
-    pub(crate) fn history(&self, task: &str, last: Seq) -> Result<History> {
+    pub(crate) fn history(&self, realm: Realm, key: &str, last: Option<Seq>) -> Result<History> {
         let mut entries = Vec::new();
-        let mut seq = last;
+        let mut seq = last.unwrap_or(Seq::ZERO);
         let mut frame: Option<(Arc<Segment>, Frame)> = None;
         while seq != Seq::ZERO {
             let holds = |(_, frame): &(Arc<Segment>, Frame)| (frame.header.first..frame.header.next()).contains(&seq);
@@ -82,28 +84,18 @@ impl LogView {
             };
             let index = (seq.0 - here.header.first.0) as usize;
             let stored = decode_body(&segment, &here)?.into_iter().nth(index);
-            let Some(mut stored) = stored.filter(|stored| stored.links.back < seq) else {
-                return Err(Error::damaged(
-                    &segment.path,
-                    here.offset,
-                    Some(seq),
-                    "an entry of a task's history is missing",
-                ));
+            let fits = |stored: &StoredEvent| stored.links.back < seq && stored.named.realm() == Some(realm);
+            let Some(mut stored) = stored.filter(fits) else {
+                let what = format!("an entry of a {}'s history is missing", realm.word());
+                return Err(Error::damaged(&segment.path, here.offset, Some(seq), what));
             };
-            stored.entry.task = Some(task.to_owned());
+            stored.entry.set_subject(Some(realm.subject(key)));
             seq = stored.links.back;
             entries.push(stored.entry);
             frame = Some((segment, here));
         }
         entries.reverse();
         Ok(History { entries: entries.into_iter() })
-    }
-}
-
-impl History {
-    /// No entries.
-    pub(crate) fn empty() -> History {
-        History { entries: Vec::new().into_iter() }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::ledger::roll::{next_capacity, seal};
 use crate::ledger::spare;
 use crate::ledger::view::View;
 use crate::model::seq::Seq;
+use crate::model::subject::Each;
 use crate::model::tasks::Tasks;
 use crate::storage::identity::{self, Identity};
 use crate::storage::live::{self, Live, Mark};
@@ -276,10 +277,13 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
     let continued = end.last.tail.last_nonzero.is_none();
     let head = end.last_seq();
     let (active, offset, vouched, numbers) = if continued {
-        let numbers = end.ids.iter().enumerate();
-        let numbers = numbers.map(|(n, id)| (Arc::clone(id), u32::try_from(n).expect("ids fit a segment")));
+        let numbers = |keys: &[Arc<str>]| {
+            let numbered = keys.iter().zip(0..);
+            numbered.map(|(key, number)| (Arc::clone(key), number)).collect::<HashMap<_, u32>>()
+        };
+        let numbers = Each { tasks: numbers(&end.named.tasks), notes: numbers(&end.named.notes) };
         let in_log = end.last.watermark.max(Seq(last.header.base.0 - 1));
-        (last, whole.offset, in_log, numbers.collect())
+        (last, whole.offset, in_log, numbers)
     } else {
         let mut salt = [0; 4];
         vfs.random(&mut salt).map_err(Error::io("draw random bytes for", dir))?;
@@ -303,7 +307,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         let new = spare::publish(vfs, dir, spare, header)?;
         seal(&last, &new.header)?;
         segments.push(Arc::clone(&new));
-        (new, HEADER_BYTES, head, HashMap::new())
+        (new, HEADER_BYTES, head, Each::default())
     };
     let live = Live::open(vfs, &names::live(dir), options.file_mode, identity.uuid)?;
     let start = Start { head, head_at: tasks.at, active, offset, chain: whole.chain, numbers, vouched, epoch };

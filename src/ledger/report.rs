@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::model::seq::Seq;
+use crate::model::subject::Subject;
 
 /// How deep to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +23,7 @@ pub enum Level {
 #[non_exhaustive]
 pub enum Severity {
     /// Worth knowing; nothing is wrong.
-    Note,
+    Remark,
     /// An incomplete end that nobody was told is safe.
     Tail,
     /// Damage.
@@ -55,8 +56,8 @@ pub struct Finding {
     pub bytes: Option<Range<u64>>,
     /// The first and last entry concerned, where they are known.
     pub seqs: Option<(Seq, Seq)>,
-    /// The task concerned, where there is one.
-    pub task: Option<String>,
+    /// The task or note concerned, where there is one.
+    pub subject: Option<Subject>,
     /// What is wrong, in words.
     pub what: String,
     /// What to do next.
@@ -90,7 +91,7 @@ impl VerifyReport {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.findings.iter().map(|finding| finding.severity).max() {
-            None | Some(Severity::Note) => Verdict::Sound,
+            None | Some(Severity::Remark) => Verdict::Sound,
             Some(Severity::Tail) => Verdict::TornTail,
             Some(Severity::Damage) => Verdict::Damaged,
         }
@@ -103,7 +104,7 @@ impl Serialize for Finding {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("type", "taskledger.finding/1")?;
         let severity = match self.severity {
-            Severity::Note => "note",
+            Severity::Remark => "remark",
             Severity::Tail => "tail",
             Severity::Damage => "damage",
         };
@@ -117,8 +118,10 @@ impl Serialize for Finding {
         if let Some(seqs) = self.seqs {
             map.serialize_entry("seqs", &[seqs.0, seqs.1])?;
         }
-        if let Some(task) = &self.task {
-            map.serialize_entry("task", task)?;
+        match &self.subject {
+            None => {}
+            Some(Subject::Task(id)) => map.serialize_entry("task", id)?,
+            Some(Subject::Note(key)) => map.serialize_entry("note", key)?,
         }
         map.serialize_entry("message", &self.what)?;
         map.serialize_entry("next", self.next)?;

@@ -10,6 +10,7 @@ use crate::ledger::core::{Commit, Core, FACTS_BYTES};
 use crate::ledger::options::Options;
 use crate::ledger::spare;
 use crate::model::limits::SEGMENT_BYTES_YOUNG;
+use crate::model::subject::Each;
 use crate::storage::buffer::Buffer;
 use crate::storage::frame::FrameSeed;
 use crate::storage::segment::{HEADER_BYTES, Predecessor, Reason, SEAL_BYTES, Seal, Segment, SegmentHeader};
@@ -87,7 +88,7 @@ impl Core {
                 let mut commit = self.commit();
                 commit.buffer = Buffer::new(FrameSeed::of(&new.header), self.epoch, HEADER_BYTES);
                 commit.vouched = commit.vouched.max(placed);
-                commit.numbers.clear();
+                commit.numbers = Each::default();
                 commit.active = Arc::clone(&new);
                 self.segments.write().expect("no reader panics").push(new);
                 (commit.flying, commit.rolling) = (false, false);

@@ -1,16 +1,17 @@
 //! `verify`: reads everything, reports every finding, changes nothing.
 //!
 //! Takes no lock and opens nothing for writing. Never stops at the first finding. Beside a living writer it looks up
-//! to the durable end as of its start: what is written behind that meanwhile is read, and makes no finding but a note.
+//! to the durable end as of its start: what is written behind that meanwhile is read, and makes no finding but a remark.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::ledger::check::decide_on;
 use crate::ledger::create::{has_ledger, inspect};
 use crate::ledger::options::Options;
 use crate::ledger::report::{Finding, Level, Severity, VerifyReport};
-use crate::model::rules::{Refusal, decide};
+use crate::model::rules::Refusal;
 use crate::model::seq::Seq;
 use crate::model::tasks::{Slot, Tasks};
 use crate::storage::identity::{self, Identity};
@@ -99,7 +100,7 @@ pub(crate) fn run(vfs: &dyn Vfs, dir: &Path, level: Level, progress: &mut dyn Fn
         walker.bound = Some(mark.durable);
     }
     let listing = list(vfs, dir)?;
-    walker.note_strays(&listing);
+    walker.remark_strays(&listing);
     let segments = walker.open_segments(vfs, &listing, identity.map(|(identity, _)| identity))?;
     walker.all_bytes = segments.iter().map(|segment| segment.header.capacity).sum();
     for (n, segment) in segments.iter().enumerate() {
@@ -124,25 +125,35 @@ impl Walker<'_> {
             file: path,
             bytes: offset.map(|offset| offset..offset + 1),
             seqs: seq.map(|seq| (seq, seq)),
-            task: None,
+            subject: None,
             what,
             next: NEXT_KEEP,
         });
         Ok(())
     }
 
-    fn note(&mut self, code: &'static str, file: PathBuf, bytes: Option<std::ops::Range<u64>>, what: String) {
-        let severity = Severity::Note;
-        self.find(Finding { severity, code, file, bytes, seqs: None, task: None, what, next: NEXT_NOTHING });
+    fn remark(&mut self, code: &'static str, file: PathBuf, bytes: Option<std::ops::Range<u64>>, what: String) {
+        let severity = Severity::Remark;
+        self.find(Finding { severity, code, file, bytes, seqs: None, subject: None, what, next: NEXT_NOTHING });
     }
 
-    fn note_strays(&mut self, listing: &Listing) {
+    fn remark_strays(&mut self, listing: &Listing) {
         for path in &listing.strays {
-            self.note("STRAY", path.clone(), None, "it is not a file of this ledger, and is not looked at".to_owned());
+            self.remark(
+                "STRAY",
+                path.clone(),
+                None,
+                "it is not a file of this ledger, and is not looked at".to_owned(),
+            );
         }
         if self.bound.is_none() {
             for path in &listing.unfinished {
-                self.note("UNFINISHED", path.clone(), None, "it was being made; the next writer removes it".to_owned());
+                self.remark(
+                    "UNFINISHED",
+                    path.clone(),
+                    None,
+                    "it was being made; the next writer removes it".to_owned(),
+                );
             }
         }
     }
@@ -198,7 +209,7 @@ impl Walker<'_> {
         (self.progress)(self.done_bytes, self.all_bytes);
         for gap in &walked.gaps {
             let what = "these bytes are no frame; the frames around them follow each other, so that no entry is hidden";
-            self.note("GAP", segment.path.clone(), Some(gap.clone()), what.to_owned());
+            self.remark("GAP", segment.path.clone(), Some(gap.clone()), what.to_owned());
         }
         // Entries up to here are there; what a living writer adds behind its durable end is not looked at.
         let head = Seq(walked.whole.next.0 - 1);
@@ -207,7 +218,7 @@ impl Walker<'_> {
             match check_sealed(segment, &walked, &named) {
                 Ok(Some(gap)) => {
                     let what = "these bytes before the end that the successor states are no frame, and hide no entry";
-                    self.note("GAP", segment.path.clone(), Some(gap), what.to_owned());
+                    self.remark("GAP", segment.path.clone(), Some(gap), what.to_owned());
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -271,7 +282,7 @@ impl Walker<'_> {
             return;
         }
         let entry = &stored.entry;
-        let before = entry.task.as_deref().and_then(|task| self.tasks.slot(task)).cloned();
+        let before = entry.about().and_then(|(realm, key)| self.tasks.slot(realm, key)).cloned();
         let problem = self.problem_of(stored, before.as_deref());
         let folded = self.tasks.replay(entry, &stored.origin).err().map(|unfoldable| ("FOLD", unfoldable.0.to_owned()));
         self.whole = folded.is_none();
@@ -282,7 +293,7 @@ impl Walker<'_> {
                 file: segment.path.clone(),
                 bytes: Some(frame.offset..frame.offset + frame.header.frame_len()),
                 seqs: Some((entry.seq, entry.seq)),
-                task: entry.task.clone(),
+                subject: entry.subject(),
                 what,
                 next: NEXT_KEEP,
             });
@@ -295,21 +306,22 @@ impl Walker<'_> {
             return Some(("TIME", format!("its time {} is before that of the entry before it", entry.at)));
         }
         let back = before.map_or(Seq::ZERO, |slot| slot.seq);
-        if entry.task.is_some() && stored.links.back != back {
+        let (realm, _) = entry.about()?;
+        let whose = realm.word();
+        if stored.links.back != back {
             let what =
-                format!("it points back to seq {}, and its task's entry before is seq {back}", stored.links.back);
+                format!("it points back to seq {}, and its {whose}'s entry before is seq {back}", stored.links.back);
             return Some(("LINK", what));
         }
         let key_back = before.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq);
         if entry.event.key.is_some() && stored.links.key_back != key_back {
             let what = format!(
-                "it names seq {} as its task's keyed entry before, and that is seq {key_back}",
+                "it names seq {} as its {whose}'s keyed entry before, and that is seq {key_back}",
                 stored.links.key_back
             );
             return Some(("LINK", what));
         }
-        entry.task.as_ref()?;
-        match decide(before.and_then(|slot| slot.record.as_ref()), &entry.event) {
+        match decide_on(realm, before, &entry.event) {
             Ok(_) => None,
             Err(Refusal::Illegal(reason)) => Some(("ILLEGAL", reason.to_owned())),
             Err(Refusal::OverLimit(over)) => Some(("LIMIT", format!("{} {}", over.what, over.problem))),
@@ -334,15 +346,15 @@ impl Walker<'_> {
             SealSlot::Empty => "its seal is not written; the next writer writes it",
             SealSlot::Broken => "its seal is torn or rotten; its successor says the same and is there",
         };
-        self.note("SEAL", segment.path.clone(), Some(slot), what.to_owned());
+        self.remark("SEAL", segment.path.clone(), Some(slot), what.to_owned());
         Ok(())
     }
 
-    /// Notes what an earlier recovery left behind the end of a segment.
+    /// Reports what an earlier recovery left behind the end of a segment.
     fn left_out(&mut self, segment: &Segment, end: u64) -> Result<()> {
         if let Some(last) = tail(segment, end, segment.header.area_end())?.last_nonzero {
             let what = "an earlier recovery left these bytes of an unacknowledged write out".to_owned();
-            self.note("LEFT_OUT", segment.path.clone(), Some(end..last + 1), what);
+            self.remark("LEFT_OUT", segment.path.clone(), Some(end..last + 1), what);
         }
         Ok(())
     }
@@ -359,13 +371,13 @@ impl Walker<'_> {
                 file: segment.path.clone(),
                 bytes: Some(walked.whole.offset..last + 1),
                 seqs: None,
-                task: None,
+                subject: None,
                 what: "the rest of a write that nobody was told is safe".to_owned(),
                 next: NEXT_OPEN,
             });
         } else if !walked.closed && walked.end.offset > Position::start_of(segment).offset {
             let what = "the last writer did not close it".to_owned();
-            self.note("UNCLEAN", segment.path.clone(), None, what);
+            self.remark("UNCLEAN", segment.path.clone(), None, what);
         }
     }
 }

@@ -1,11 +1,13 @@
-//! `View`: all tasks as of one seq, and the questions about them. Nothing here can write.
+//! `View`: all tasks and notes as of one seq, and the questions about them. Nothing here can write.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::history::{Entries, History, LogView};
+use crate::model::notes::{Note, NoteFilter, NotePage};
 use crate::model::seq::Seq;
+use crate::model::subject::Realm;
 use crate::model::tasks::{Counts, Filter, Page, Task, Tasks};
 use crate::storage::names;
 
@@ -19,7 +21,7 @@ pub enum At {
     Millis(u64),
 }
 
-/// All tasks as of one moment, read-only.
+/// All tasks and notes as of one moment, read-only.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -105,7 +107,7 @@ impl View {
     /// # Errors
     /// [`Error::Damaged`] where its stored output is no JSON.
     pub fn get(&self, task: &str) -> Result<Option<Task>> {
-        self.tasks.get(task).map_err(bad_output(&self.dir))
+        self.tasks.get(task).map_err(bad_json(&self.dir))
     }
 
     /// The tasks that a filter lets through.
@@ -113,7 +115,7 @@ impl View {
     /// # Errors
     /// [`Error::Damaged`] where a stored output is no JSON.
     pub fn list(&self, filter: Filter) -> Result<Page> {
-        self.tasks.list(&filter).map_err(bad_output(&self.dir))
+        self.tasks.list(&filter).map_err(bad_json(&self.dir))
     }
 
     /// How many records are in each state.
@@ -127,7 +129,41 @@ impl View {
     /// # Errors
     /// [`Error::Damaged`] or [`Error::Io`] where one of them cannot be read back.
     pub fn history(&self, task: &str) -> Result<History> {
-        self.tasks.slot(task).map_or_else(|| Ok(History::empty()), |slot| self.log.history(task, slot.seq))
+        self.history_of(Realm::Tasks, task)
+    }
+
+    fn history_of(&self, realm: Realm, key: &str) -> Result<History> {
+        self.log.history(realm, key, self.tasks.slot(realm, key).map(|slot| slot.seq))
+    }
+
+    /// The note under this key, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where its stored value is no JSON.
+    pub fn note(&self, key: &str) -> Result<Option<Note>> {
+        self.tasks.note(key).map_err(bad_json(&self.dir))
+    }
+
+    /// The notes that a filter lets through.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where a stored value is no JSON.
+    pub fn notes(&self, filter: NoteFilter) -> Result<NotePage> {
+        self.tasks.notes(&filter).map_err(bad_json(&self.dir))
+    }
+
+    /// How many notes there are.
+    #[must_use]
+    pub fn note_count(&self) -> u64 {
+        self.tasks.note_count()
+    }
+
+    /// The entries of one note, oldest first; none for a note that never was.
+    ///
+    /// # Errors
+    /// As [`View::history`].
+    pub fn note_history(&self, key: &str) -> Result<History> {
+        self.history_of(Realm::Notes, key)
     }
 
     /// All entries from a seq on, in order.
@@ -137,8 +173,8 @@ impl View {
     }
 }
 
-/// A stored output that is no JSON is damage: nobody can have appended it.
-pub(crate) fn bad_output(dir: &Path) -> impl FnOnce((Seq, String)) -> Error {
+/// A stored output or value that is no JSON is damage: nobody can have appended it.
+pub(crate) fn bad_json(dir: &Path) -> impl FnOnce((Seq, String)) -> Error {
     let path = names::log_dir(dir);
-    move |(seq, message)| Error::damaged(&path, None, Some(seq), format!("a stored output is not JSON: {message}"))
+    move |(seq, message)| Error::damaged(&path, None, Some(seq), format!("a stored text is not JSON: {message}"))
 }

@@ -13,6 +13,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::model::entry::Entry;
 use crate::model::event::{Change, Event};
+use crate::model::subject::Subject;
 
 /// The first byte of the canonical bytes.
 pub(crate) const CANON_VERSION: u8 = 1;
@@ -50,25 +51,39 @@ pub fn canon(entry: &Entry) -> Vec<u8> {
         field(&mut out, 8, &[from.number()]);
     }
     push_facts(&mut out, &entry.event);
+    push_note(&mut out, entry.note.as_deref(), &entry.event);
     out
 }
 
 /// A digest of what a caller asked for under an idempotency key, without time, place and expectation: SipHash-1-3
 /// with the ledger's hash key over the canonical bytes of the fields that the caller gave.
-pub(crate) fn request_digest(hash_key: &[u8; 16], task: &str, event: &Event) -> u64 {
+pub(crate) fn request_digest(hash_key: &[u8; 16], subject: &Subject, event: &Event) -> u64 {
     let mut out = vec![CANON_VERSION];
-    field(&mut out, 2, task.as_bytes());
+    if let Some(task) = subject.task() {
+        field(&mut out, 2, task.as_bytes());
+    }
     field(&mut out, 6, &[event.kind.number()]);
     if event.inferred {
         field(&mut out, 7, &[1]);
     }
     push_facts(&mut out, event);
+    push_note(&mut out, subject.note(), event);
     let mut hasher = SipHasher13::new_with_key(hash_key);
     hasher.write(&out);
     hasher.finish()
 }
 
-/// The fields from `to` on, which an entry and a request share.
+/// The key of a note, and what it says.
+fn push_note(out: &mut Vec<u8>, note: Option<&str>, event: &Event) {
+    if let Some(note) = note {
+        field(out, 27, note.as_bytes());
+    }
+    if let Some(value) = &event.value {
+        field(out, 28, value.as_str().as_bytes());
+    }
+}
+
+/// The fields from `to` to the key, which an entry and a request share.
 fn push_facts(out: &mut Vec<u8>, event: &Event) {
     if let Some(to) = event.to {
         field(out, 9, &[to.number()]);

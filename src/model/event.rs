@@ -1,4 +1,4 @@
-//! `Event`: the fact that a caller states, before it has a place.
+//! `Event`: the fact that a caller states of a task or a note, before it has a place.
 //!
 //! An event is only a value. Whether it may follow what is there is said by `rules`, what it does to a record by
 //! `fold`.
@@ -24,8 +24,10 @@ pub enum EventKind {
     Requeued,
     /// Whatever was seen from outside; any jump, marked as such for ever.
     Observed,
-    /// The record left the view. Its history stays.
+    /// The record, or the note, left the view. Its history stays.
     Removed,
+    /// The note has this value now.
+    Noted,
     /// Control entry: a part of the history was dropped.
     Pruned,
     /// Control entry: the content of an entry was blacked out.
@@ -35,13 +37,14 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub(crate) const ALL: [EventKind; 9] = [
+    pub(crate) const ALL: [EventKind; 10] = [
         EventKind::Created,
         EventKind::Transitioned,
         EventKind::Updated,
         EventKind::Requeued,
         EventKind::Observed,
         EventKind::Removed,
+        EventKind::Noted,
         EventKind::Pruned,
         EventKind::Redacted,
         EventKind::KeyRotated,
@@ -57,6 +60,7 @@ impl EventKind {
             EventKind::Requeued => "requeued",
             EventKind::Observed => "observed",
             EventKind::Removed => "removed",
+            EventKind::Noted => "noted",
             EventKind::Pruned => "pruned",
             EventKind::Redacted => "redacted",
             EventKind::KeyRotated => "key_rotated",
@@ -69,7 +73,7 @@ impl EventKind {
         EventKind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Its number on disk: 1 to 6 for facts about a task, 8 to 10 for control entries.
+    /// Its number on disk: 1 to 6 for facts about a task, 7 for one about a note, 8 to 10 for control entries.
     pub(crate) const fn number(self) -> u8 {
         match self {
             EventKind::Created => 1,
@@ -78,6 +82,7 @@ impl EventKind {
             EventKind::Requeued => 4,
             EventKind::Observed => 5,
             EventKind::Removed => 6,
+            EventKind::Noted => 7,
             EventKind::Pruned => 8,
             EventKind::Redacted => 9,
             EventKind::KeyRotated => 10,
@@ -88,7 +93,7 @@ impl EventKind {
         EventKind::ALL.into_iter().find(|kind| kind.number() == number)
     }
 
-    /// Whether it is about the ledger itself and has no task.
+    /// Whether it is about the ledger itself, and neither about a task nor a note.
     #[must_use]
     pub const fn is_control(self) -> bool {
         matches!(self, EventKind::Pruned | EventKind::Redacted | EventKind::KeyRotated)
@@ -137,7 +142,7 @@ pub(crate) struct Times {
     pub finished: Change<u64>,
 }
 
-/// A fact about a task, as its caller states it.
+/// A fact about a task or a note, as its caller states it.
 ///
 /// ```
 /// use taskledger::{Event, TaskState};
@@ -155,6 +160,8 @@ pub struct Event {
     pub(crate) inferred: bool,
     pub(crate) attempts: Option<u32>,
     pub(crate) output: Change<Json>,
+    /// What a note says; of `noted` only.
+    pub(crate) value: Option<Json>,
     pub(crate) error: Change<String>,
     pub(crate) metadata: BTreeMap<String, Option<String>>,
     pub(crate) times: Times,
@@ -173,6 +180,7 @@ impl Event {
             inferred: false,
             attempts: None,
             output: Change::Keep,
+            value: None,
             error: Change::Keep,
             metadata: BTreeMap::new(),
             times: Times::default(),
@@ -214,10 +222,27 @@ impl Event {
         Event::new(EventKind::Observed, Some(state))
     }
 
-    /// The record leaves the view; its history stays, and a later `created` goes on counting its versions.
+    /// The record, or the note, leaves the view; its history stays, and a later event that starts it again goes on
+    /// counting its versions.
     #[must_use]
     pub fn removed() -> Event {
         Event::new(EventKind::Removed, None)
+    }
+
+    /// The note has this value from now on, whether it was there before or not. JSON null is a value like any other.
+    #[must_use]
+    pub fn noted(value: impl Into<serde_json::Value>) -> Event {
+        Event::noted_json(Json::of(&value.into()))
+    }
+
+    /// As [`Event::noted`], with this JSON text, which is kept as written. It is checked when the event is appended.
+    #[must_use]
+    pub fn noted_text(text: &str) -> Event {
+        Event::noted_json(Json::unchecked(text))
+    }
+
+    fn noted_json(json: Json) -> Event {
+        Event { value: Some(json), ..Event::new(EventKind::Noted, None) }
     }
 
     /// Sets the output. JSON null means that there is none.
@@ -371,6 +396,12 @@ impl Event {
     #[must_use]
     pub fn output_change(&self) -> &Change<Json> {
         &self.output
+    }
+
+    /// What a note says with it: in every `noted` event, and in no other.
+    #[must_use]
+    pub fn value(&self) -> Option<&Json> {
+        self.value.as_ref()
     }
 
     /// What it does to the error.

@@ -1,4 +1,4 @@
-//! `Json`: an output as the text it was given in, checked once.
+//! `Json`: an output, or the value of a note, as the text it was given in, checked once.
 //!
 //! The text is kept as written, so that numbers come back as they went in; it is parsed only when a record is
 //! asked for.
@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-
-use crate::model::limits::OUTPUT_DEPTH_MAX;
 
 /// One JSON value, as its text.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,10 +52,10 @@ impl Json {
         serde_json::from_str(&self.0).map_err(|error| error.to_string())
     }
 
-    /// Whether it is JSON and no deeper than the limit.
-    pub(crate) fn check(&self) -> Result<(), NotJson> {
+    /// Whether it is JSON and no deeper than this.
+    pub(crate) fn check(&self, depth_max: usize) -> Result<(), NotJson> {
         let depth = depth_of(&self.0);
-        if depth > OUTPUT_DEPTH_MAX {
+        if depth > depth_max {
             return Err(NotJson::Depth(depth));
         }
         serde_json::from_str::<serde_json::Value>(&self.0)
@@ -104,6 +102,7 @@ fn depth_of(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::{NOTE_DEPTH_MAX, OUTPUT_DEPTH_MAX};
 
     #[test]
     fn depth_counts_brackets_outside_of_strings_only() {
@@ -115,8 +114,14 @@ mod tests {
     #[test]
     fn the_deepest_allowed_value_is_taken_and_one_more_is_not() {
         let nested = |n: usize| Json::unchecked(&format!("{}{}", "[".repeat(n), "]".repeat(n)));
-        assert_eq!(nested(64).check(), Ok(()));
-        assert_eq!(nested(65).check(), Err(NotJson::Depth(65)));
-        assert!(matches!(Json::unchecked("{").check(), Err(NotJson::Syntax(_))));
+        for deepest in [OUTPUT_DEPTH_MAX, NOTE_DEPTH_MAX] {
+            assert_eq!(nested(deepest).check(deepest), Ok(()));
+            assert_eq!(nested(deepest + 1).check(deepest), Err(NotJson::Depth(deepest + 1)));
+        }
+        assert!(
+            matches!(nested(NOTE_DEPTH_MAX + 1).check(usize::MAX), Err(NotJson::Syntax(_))),
+            "the parser's own limit"
+        );
+        assert!(matches!(Json::unchecked("{").check(1), Err(NotJson::Syntax(_))));
     }
 }

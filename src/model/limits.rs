@@ -23,6 +23,12 @@ pub const ERROR_BYTES_MAX: usize = 64 << 10;
 pub const OUTPUT_BYTES_MAX: usize = 8 << 20;
 /// Deepest nesting of an output; `1` and `"a"` have depth 0, `[1]` has depth 1.
 pub const OUTPUT_DEPTH_MAX: usize = 64;
+/// Longest key of a note, in bytes of UTF-8.
+pub const NOTE_KEY_BYTES_MAX: usize = 1280;
+/// Longest value of a note, in bytes of JSON text.
+pub const NOTE_VALUE_BYTES_MAX: usize = 12 << 20;
+/// Deepest nesting of a note's value, counted as for an output: the deepest that `serde_json` parses.
+pub const NOTE_DEPTH_MAX: usize = 127;
 /// Most events in one batch.
 pub const BATCH_EVENTS_MAX: usize = 65_535;
 /// Largest batch, in bytes as reserved for its encoding.
@@ -59,6 +65,7 @@ const _: () = {
     assert!(FRAME_BYTES_TARGET < FRAME_BYTES_MAX);
     assert!(FRAME_BYTES_MAX <= 1 << 24, "a frame's length has 24 bits");
     assert!(OUTPUT_BYTES_MAX + ERROR_BYTES_MAX + REASON_BYTES_MAX < FRAME_BYTES_MAX / 2 + FRAME_BYTES_MAX / 4);
+    assert!(NOTE_VALUE_BYTES_MAX + NOTE_KEY_BYTES_MAX + REASON_BYTES_MAX < FRAME_BYTES_MAX - FRAME_BYTES_TARGET);
     assert!(BATCH_EVENTS_MAX as u64 <= SEGMENT_EVENTS_MAX, "a batch stays in one segment");
     assert!(BATCH_EVENTS_MAX <= u16::MAX as usize, "a frame counts its events in 16 bits");
     assert!((BATCH_BYTES_MAX as u64) < SEGMENT_BYTES_MAX / 2, "a batch stays in one segment");

@@ -14,6 +14,8 @@ pub mod json;
 
 pub mod event;
 
+pub mod subject;
+
 pub mod entry;
 
 pub mod canon;
@@ -23,5 +25,7 @@ pub mod expect;
 pub mod fold;
 
 pub mod rules;
+
+pub mod notes;
 
 pub mod tasks;

@@ -1,12 +1,14 @@
 //! Which event may follow what, and within which limits: pure decisions, no clock, no storage.
 //!
-//! `check_event` looks at an event alone, `decide` at an event and the record it meets. Both only say yes or why not.
+//! `check_event` looks at an event alone; `decide` at an event and the record it meets, `decide_note` at one and the
+//! note. They only say yes or why not.
 
-use crate::model::event::{Event, EventKind, Times};
+use crate::model::event::{Change, Event, EventKind, Times};
 use crate::model::fold::Folded;
-use crate::model::json::NotJson;
+use crate::model::json::{Json, NotJson};
 use crate::model::limits;
 use crate::model::state::TaskState;
+use crate::model::subject::Realm;
 
 /// Something is larger than it may be, or is malformed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +37,12 @@ pub(crate) struct Decided {
     pub attempts: Option<u32>,
 }
 
-/// Whether `id` can name a task.
-pub(crate) fn check_task_id(id: &str) -> Result<(), OverLimit> {
-    length("task id", id.len(), 1, limits::TASK_ID_BYTES_MAX)
+/// Whether `key` can name a task, or a note.
+pub(crate) fn check_key_of(realm: Realm, key: &str) -> Result<(), OverLimit> {
+    match realm {
+        Realm::Tasks => length("task id", key.len(), 1, limits::TASK_ID_BYTES_MAX),
+        Realm::Notes => length("note key", key.len(), 1, limits::NOTE_KEY_BYTES_MAX),
+    }
 }
 
 /// Whether every field of the event is within its limits.
@@ -51,16 +56,10 @@ pub(crate) fn check_event(event: &Event) -> Result<(), OverLimit> {
         length("error", error.len(), 0, limits::ERROR_BYTES_MAX)?;
     }
     if let Some(output) = event.output.set() {
-        length("output", output.as_str().len(), 1, limits::OUTPUT_BYTES_MAX)?;
-        output.check().map_err(|not| OverLimit {
-            what: "output",
-            problem: match not {
-                NotJson::Depth(depth) => {
-                    format!("nests {depth} deep, at most {} are allowed", limits::OUTPUT_DEPTH_MAX)
-                }
-                NotJson::Syntax(message) => format!("is not JSON: {message}"),
-            },
-        })?;
+        check_json("output", output, limits::OUTPUT_BYTES_MAX, limits::OUTPUT_DEPTH_MAX)?;
+    }
+    if let Some(value) = &event.value {
+        check_json("value", value, limits::NOTE_VALUE_BYTES_MAX, limits::NOTE_DEPTH_MAX)?;
     }
     if event.metadata.len() > limits::META_KEYS_MAX {
         return Err(too_many_keys(event.metadata.len()));
@@ -75,11 +74,52 @@ pub(crate) fn check_event(event: &Event) -> Result<(), OverLimit> {
     Ok(())
 }
 
+fn check_json(what: &'static str, json: &Json, bytes_max: usize, depth_max: usize) -> Result<(), OverLimit> {
+    length(what, json.as_str().len(), 1, bytes_max)?;
+    json.check(depth_max).map_err(|not| OverLimit {
+        what,
+        problem: match not {
+            NotJson::Depth(depth) => format!("nests {depth} deep, at most {depth_max} are allowed"),
+            NotJson::Syntax(message) => format!("is not JSON: {message}"),
+        },
+    })
+}
+
+/// Whether an event of a note has only what a note has: a value, and the context that every event may have.
+///
+/// # Errors
+/// Which rule it breaks.
+pub(crate) fn check_note_fields(event: &Event) -> Result<(), &'static str> {
+    if !matches!(event.kind, EventKind::Noted | EventKind::Removed) {
+        return Err("a note can only be noted and removed");
+    }
+    let plain = event.to.is_none()
+        && !event.inferred
+        && event.attempts.is_none()
+        && event.output == Change::Keep
+        && event.error == Change::Keep
+        && event.metadata.is_empty()
+        && event.times == Times::default();
+    if plain { Ok(()) } else { Err("a note has a value, and none of the fields of a task") }
+}
+
+/// Whether the event may follow what is there of a note.
+///
+/// # Errors
+/// Which rule forbids it.
+pub(crate) fn decide_note(exists: bool, event: &Event) -> Result<(), &'static str> {
+    check_note_fields(event)?;
+    if event.kind == EventKind::Removed && !exists { Err("there is no such note") } else { Ok(()) }
+}
+
 /// Whether the event may follow what is there, and what it then comes to. `live` is the record it meets.
 pub(crate) fn decide(live: Option<&Folded>, event: &Event) -> Result<Decided, Refusal> {
     use Refusal::Illegal;
     if event.kind != EventKind::Observed && event.times != Times::default() {
         return Err(Illegal("only an observed event may state the record's times"));
+    }
+    if event.kind == EventKind::Noted {
+        return Err(Illegal("only a note can be noted"));
     }
     let Some(record) = live else {
         return match event.kind {

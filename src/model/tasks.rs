@@ -1,7 +1,8 @@
-//! `Tasks`: the folded records of all tasks as of one seq, and the questions about them.
+//! `Tasks`: all tasks, and the notes beside them, as of one seq, and the questions about them.
 //!
-//! Invariants: `counts` are the live records by state; a slot's `version` and `seq` are those of its task's last
-//! entry; a removed task keeps its slot, so that versions go on counting; `keys` holds at most the window.
+//! Invariants: `counts` are the live records by state; a slot's `version` and `seq` are those of its subject's last
+//! entry; what is removed keeps its slot, so that versions go on counting; `keys` holds at most the window; a task's
+//! slot never holds a note, nor a note's a record.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -12,10 +13,13 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use crate::model::entry::Entry;
 use crate::model::expect::Found;
 use crate::model::fold::{Folded, Unfoldable, fold};
+use crate::model::json::Json;
 use crate::model::limits::KEY_WINDOW;
+use crate::model::notes::{Note, NoteFilter, NotePage, NoteToken, fold_note};
 use crate::model::record::TaskRecord;
 use crate::model::seq::Seq;
 use crate::model::state::TaskState;
+use crate::model::subject::{Each, Realm};
 
 /// A task as of some seq: its record and its last place.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +72,7 @@ pub struct Page {
     pub seq: Seq,
 }
 
-/// A keyed event that is still in its task's window.
+/// A keyed event that is still in its subject's window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Keyed {
     pub key: Arc<str>,
@@ -94,11 +98,18 @@ pub(crate) struct Origin {
     pub digest: Option<u64>,
 }
 
-/// Everything that is kept of one task.
+/// What there is of a task or a note that is not removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Live {
+    Record(Folded),
+    Value(Json),
+}
+
+/// Everything that is kept of one task or note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
     /// `None` once removed.
-    pub record: Option<Folded>,
+    pub live: Option<Live>,
     pub version: u64,
     pub seq: Seq,
     /// Of the last entry: when, and who stated it.
@@ -109,16 +120,19 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The slot after one more entry of its task.
+    /// The slot after one more entry of its task or note.
     ///
     /// # Errors
     /// The entry does not follow what is there.
     pub(crate) fn after(before: Option<&Slot>, entry: &Entry, origin: &Origin) -> Result<Slot, Unfoldable> {
         let version = before.map_or(0, |slot| slot.version) + 1;
         if entry.version != Some(version) {
-            return Err(Unfoldable("its version is not the next one of its task"));
+            return Err(Unfoldable("its version is not the next one"));
         }
-        let record = fold(before.and_then(|slot| slot.record.clone()), entry)?;
+        let live = match entry.note {
+            None => fold(before.and_then(Slot::record).cloned(), entry)?.map(Live::Record),
+            Some(_) => fold_note(before.and_then(Slot::value), entry)?.map(Live::Value),
+        };
         let mut keys = before.map(|slot| Arc::clone(&slot.keys)).unwrap_or_default();
         if let (Some(key), Some(digest)) = (&entry.event.key, origin.digest) {
             let window = Arc::make_mut(&mut keys);
@@ -137,54 +151,77 @@ impl Slot {
             }
         }
         let actor = entry.event.actor.as_deref().map(Arc::from);
-        Ok(Slot { record, version, seq: entry.seq, at: entry.at, actor, keys })
+        Ok(Slot { live, version, seq: entry.seq, at: entry.at, actor, keys })
     }
 
-    pub(crate) fn found(slot: Option<&Slot>) -> Found {
+    /// The live record, where it is a task's.
+    pub(crate) fn record(&self) -> Option<&Folded> {
+        match &self.live {
+            Some(Live::Record(record)) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// What the note says, where it is a note's.
+    pub(crate) fn value(&self) -> Option<&Json> {
+        match &self.live {
+            Some(Live::Value(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// What is known of a subject whose slot this is.
+    pub(crate) fn found(realm: Realm, slot: Option<&Slot>) -> Found {
         Found {
+            realm,
             version: slot.map_or(0, |slot| slot.version),
-            live: slot.and_then(|slot| slot.record.as_ref()).map(|record| (record.state, record.attempts)),
+            exists: slot.is_some_and(|slot| slot.live.is_some()),
+            record: slot.and_then(Slot::record).map(|record| (record.state, record.attempts)),
         }
     }
 }
 
-/// All tasks as of one seq.
+/// All tasks and notes as of one seq.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Tasks {
     /// The last entry folded in.
     pub head: Seq,
     /// Its time.
     pub at: u64,
-    slots: BTreeMap<Arc<str>, Arc<Slot>>,
+    slots: Each<BTreeMap<Arc<str>, Arc<Slot>>>,
     counts: [u64; 9],
+    /// How many notes there are.
+    noted: u64,
 }
 
 impl Tasks {
-    pub(crate) fn slot(&self, task: &str) -> Option<&Arc<Slot>> {
-        self.slots.get(task)
+    pub(crate) fn slot(&self, realm: Realm, key: &str) -> Option<&Arc<Slot>> {
+        self.slots.of(realm).get(key)
     }
 
-    pub(crate) fn slot_with_id(&self, task: &str) -> Option<(&Arc<str>, &Arc<Slot>)> {
-        self.slots.get_key_value(task)
+    pub(crate) fn slot_with_key(&self, realm: Realm, key: &str) -> Option<(&Arc<str>, &Arc<Slot>)> {
+        self.slots.of(realm).get_key_value(key)
     }
 
-    /// Puts the slot that follows from an entry in its task's place, and moves the head there.
-    pub(crate) fn put(&mut self, task: &Arc<str>, slot: Arc<Slot>) {
+    /// Puts the slot that follows from an entry in its subject's place, and moves the head there.
+    pub(crate) fn put(&mut self, realm: Realm, key: &Arc<str>, slot: Arc<Slot>) {
         assert!(slot.seq > self.head, "entries are folded in order: {} after {}", slot.seq, self.head);
         self.head = slot.seq;
         self.at = slot.at;
-        let after = slot.record.as_ref().map(|record| record.state);
-        let before = match self.slots.get_mut(task) {
-            Some(place) => std::mem::replace(place, slot).record.as_ref().map(|record| record.state),
-            None => {
-                self.slots.insert(Arc::clone(task), slot);
-                None
-            }
+        let after = Arc::clone(&slot);
+        let slots = self.slots.of_mut(realm);
+        let before = match slots.get_mut(key) {
+            Some(place) => Some(std::mem::replace(place, slot)),
+            None => slots.insert(Arc::clone(key), slot),
         };
-        for (state, step) in [(before, -1_i64), (after, 1)] {
-            if let Some(count) = state.and_then(|state| self.counts.get_mut(usize::from(state.number()))) {
-                *count = count.checked_add_signed(step).expect("a state is left only by a record that was in it");
-            }
+        for (slot, step) in [(before.as_deref(), -1_i64), (Some(&*after), 1)] {
+            let count = match slot.and_then(|slot| slot.live.as_ref()) {
+                None => continue,
+                Some(Live::Record(record)) => self.counts.get_mut(usize::from(record.state.number())),
+                Some(Live::Value(_)) => Some(&mut self.noted),
+            };
+            let count = count.expect("every state has a count");
+            *count = count.checked_add_signed(step).expect("only what was there goes away");
         }
     }
 
@@ -196,18 +233,22 @@ impl Tasks {
         if entry.seq != self.head.next() {
             return Err(Unfoldable("its seq is not the next one"));
         }
-        let Some(task) = entry.task.as_deref() else {
+        let Some((realm, key)) = entry.about() else {
             self.head = entry.seq;
             self.at = entry.at;
             return Ok(());
         };
-        let (id, before) = match self.slots.get_key_value(task) {
-            Some((id, slot)) => (Arc::clone(id), Some(Arc::clone(slot))),
-            None => (Arc::from(task), None),
+        let (key, before) = match self.slot_with_key(realm, key) {
+            Some((key, slot)) => (Arc::clone(key), Some(Arc::clone(slot))),
+            None => (Arc::from(key), None),
         };
         let slot = Slot::after(before.as_deref(), entry, origin)?;
-        self.put(&id, Arc::new(slot));
+        self.put(realm, &key, Arc::new(slot));
         Ok(())
+    }
+
+    pub(crate) fn note_count(&self) -> u64 {
+        self.noted
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -224,8 +265,8 @@ impl Tasks {
     ) -> Option<Arc<str>> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
-        for (id, slot) in self.slots.range::<str, _>((start, Bound::Unbounded)).take(tasks) {
-            if let Some(record) = &slot.record {
+        for (id, slot) in self.slots.tasks.range::<str, _>((start, Bound::Unbounded)).take(tasks) {
+            if let Some(record) = slot.record() {
                 visit(id, slot.version, record.state, record.attempts);
             }
             last = Some(id);
@@ -238,7 +279,7 @@ impl Tasks {
     /// # Errors
     /// The parser's message and the seq of the task's last entry, where a stored output is no JSON.
     pub(crate) fn get(&self, task: &str) -> Result<Option<Task>, (Seq, String)> {
-        self.slots.get_key_value(task).map_or(Ok(None), |(id, slot)| slot.task(id))
+        self.slot(Realm::Tasks, task).map_or(Ok(None), |slot| slot.task(task))
     }
 
     /// # Errors
@@ -251,11 +292,11 @@ impl Tasks {
         let limit = filter.limit.unwrap_or(usize::MAX);
         let mut page = Page { tasks: Vec::new(), next: None, seq: self.head };
         let mut last = None;
-        for (id, slot) in self.slots.range::<str, _>((start, Bound::Unbounded)) {
+        for (id, slot) in self.slots.tasks.range::<str, _>((start, Bound::Unbounded)) {
             if !id.starts_with(&filter.prefix) {
                 break;
             }
-            if !slot.record.as_ref().is_some_and(|record| filter.matches(record)) {
+            if !slot.record().is_some_and(|record| filter.matches(record)) {
                 continue;
             }
             if page.tasks.len() >= limit {
@@ -267,13 +308,54 @@ impl Tasks {
         }
         Ok(page)
     }
+
+    /// The note under this key.
+    ///
+    /// # Errors
+    /// The parser's message and the seq of the note's last entry, where a stored value is no JSON.
+    pub(crate) fn note(&self, key: &str) -> Result<Option<Note>, (Seq, String)> {
+        self.slot(Realm::Notes, key).map_or(Ok(None), |slot| slot.note(key))
+    }
+
+    /// # Errors
+    /// As [`Tasks::note`].
+    pub(crate) fn notes(&self, filter: &NoteFilter) -> Result<NotePage, (Seq, String)> {
+        let start = match &filter.after {
+            Some(NoteToken(last)) if **last >= *filter.prefix => Bound::Excluded(&**last),
+            _ => Bound::Included(filter.prefix.as_str()),
+        };
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let mut page = NotePage { notes: Vec::new(), next: None, seq: self.head };
+        let mut last = None;
+        for (key, slot) in self.slots.notes.range::<str, _>((start, Bound::Unbounded)) {
+            if !key.starts_with(&filter.prefix) {
+                break;
+            }
+            if slot.live.is_none() {
+                continue;
+            }
+            if page.notes.len() >= limit {
+                page.next = last.map(NoteToken);
+                break;
+            }
+            page.notes.extend(slot.note(key)?);
+            last = Some(Arc::clone(key));
+        }
+        Ok(page)
+    }
 }
 
 impl Slot {
     fn task(&self, id: &str) -> Result<Option<Task>, (Seq, String)> {
-        let Some(record) = &self.record else { return Ok(None) };
+        let Some(record) = self.record() else { return Ok(None) };
         let record = record.to_record(id).map_err(|message| (self.seq, message))?;
         Ok(Some(Task { record, version: self.version, seq: self.seq }))
+    }
+
+    fn note(&self, key: &str) -> Result<Option<Note>, (Seq, String)> {
+        let Some(value) = self.value() else { return Ok(None) };
+        let value = value.parse().map_err(|message| (self.seq, message))?;
+        Ok(Some(Note { key: key.to_owned(), value, version: self.version, seq: self.seq, at: self.at }))
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result, seqs};
 use crate::model::entry::Entry;
 use crate::model::seq::Seq;
+use crate::model::subject::Each;
 use crate::model::tasks::Origin;
 use crate::storage::codec::columns::{Links, Named, Stored};
 use crate::storage::codec::decode::{self, BadBody};
@@ -147,8 +148,8 @@ pub(crate) struct LogEnd {
     pub epoch: u32,
     /// Bad regions that hide no event.
     pub gaps: Vec<(PathBuf, std::ops::Range<u64>)>,
-    /// The ids that the last segment has named, by number.
-    pub ids: Vec<Arc<str>>,
+    /// The tasks and notes that the last segment has named, by number.
+    pub named: Each<Vec<Arc<str>>>,
 }
 
 impl LogEnd {
@@ -215,7 +216,7 @@ pub(crate) fn replay(
             }
             None => {
                 let Judged { watermark, epoch } = judge(segment, &walked, evidence)?;
-                return Ok(LogEnd { last: walked, watermark, epoch, gaps, ids: decoder.ids });
+                return Ok(LogEnd { last: walked, watermark, epoch, gaps, named: decoder.named });
             }
         }
     }
@@ -315,14 +316,15 @@ fn unknown_frame(segment: &Segment, kind: u8) -> Error {
 /// Turns the frames of one segment, in order from its first, into entries.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    /// The ids that the segment has named, by number.
-    pub ids: Vec<Arc<str>>,
+    /// The tasks and notes that the segment has named, by number. A number is looked up among those of its own kind
+    /// only, so that no bytes can make a note of a task.
+    named: Each<Vec<Arc<str>>>,
     batch: Seq,
 }
 
 impl Decoder {
     pub(crate) fn new(segment: &Segment) -> Decoder {
-        Decoder { ids: Vec::new(), batch: segment.header.base }
+        Decoder { named: Each::default(), batch: segment.header.base }
     }
 
     /// The entries of the next frame; none for a local fact.
@@ -340,19 +342,21 @@ impl Decoder {
         let stored = decode_body(segment, frame)?;
         let mut entries = Vec::with_capacity(stored.len());
         for Stored { mut entry, named, links } in stored {
-            entry.task = match named {
+            let subject = match named {
                 Named::Control => None,
-                Named::New(id) => {
-                    self.ids.push(Arc::clone(&id));
-                    Some(id.as_ref().to_owned())
+                Named::New(realm, key) => {
+                    self.named.of_mut(realm).push(Arc::clone(&key));
+                    Some(realm.subject(&*key))
                 }
-                Named::Known(number) => match self.ids.get(number as usize) {
-                    Some(id) => Some(id.as_ref().to_owned()),
+                Named::Known(realm, number) => match self.named.of(realm).get(number as usize) {
+                    Some(key) => Some(realm.subject(&**key)),
                     None => {
-                        return Err(malformed(segment, frame, format!("it names the unknown task number {number}")));
+                        let what = format!("it names the unknown {} number {number}", realm.word());
+                        return Err(malformed(segment, frame, what));
                     }
                 },
             };
+            entry.set_subject(subject);
             let origin =
                 Origin { batch: self.batch, last: links.last_of_batch, epoch: header.epoch, digest: links.digest };
             if links.last_of_batch {

@@ -33,7 +33,8 @@ def canon(e, without=()):
     for tag, name, clear in [(17, "created_at", 0), (18, "updated_at", 0), (19, "started_at", 20),
                              (21, "finished_at", 22)]:
         field(tag, name, 8, clear)
-    for tag, name, size in [(23, "actor", 0), (24, "reason", 0), (25, "cause", 8), (26, "key", 0)]:
+    for tag, name, size in [(23, "actor", 0), (24, "reason", 0), (25, "cause", 8), (26, "key", 0), (27, "note", 0),
+                            (28, "value", 0)]:
         field(tag, name, size)
     return b"".join(out)
 

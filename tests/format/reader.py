@@ -20,16 +20,20 @@ from canon import canon, siphash13
 
 LEDGER_BYTES, HEADER_BYTES, SEAL_BYTES, FRAME_HEADER_BYTES, FRAME_ALIGN = 4096, 4096, 64, 32, 8  # as on the page
 SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX, SEGMENT_EVENTS_MAX, FRAME_TEXT_BYTES_MAX = 16384, 1 << 30, 262144, 32 << 20
-TIME_MS_MAX, SEQ_MAX, OUTPUT_DEPTH_MAX, META_KEYS_MAX = (1 << 48) - 1, 1 << 62, 64, 256
+TIME_MS_MAX, SEQ_MAX, META_KEYS_MAX, DEPTHS = (1 << 48) - 1, 1 << 62, 256, {"output": 64, "value": 127}
 # Field, least and most bytes; the last two are those of each metadata key and value.
-TEXTS = [("task", 1, 1280), ("actor", 1, 255), ("key", 1, 255), ("reason", 0, 4096), ("error", 0, 65536),
-         ("output", 1, 8 << 20), ("metadata key", 1, 255), ("metadata value", 0, 65536)]
+TEXTS = [("task", 1, 1280), ("note", 1, 1280), ("value", 1, 12 << 20), ("actor", 1, 255), ("key", 1, 255),
+         ("reason", 0, 4096), ("error", 0, 65536), ("output", 1, 8 << 20), ("metadata key", 1, 255),
+         ("metadata value", 0, 65536)]
 EVENTS = {1: "created", 2: "transitioned", 3: "updated", 4: "requeued", 5: "observed", 6: "removed",
-          8: "pruned", 9: "redacted", 10: "key_rotated"}
+          7: "noted", 8: "pruned", 9: "redacted", 10: "key_rotated", 11: "removed"}
+CONTROL, OF_NOTES = (8, 9, 10), (7, 11)
+# What an event of a task may have, and one of a note may not.
+OF_TASKS = {"inferred", "from", "to", "attempts", "output", "error", "metadata"}
 STATES = ["pending", "ready", "running", "completed", "failed", "retrying", "cancelled", "skipped", "dead_lettered"]
 TIMES = ["created_at", "updated_at", "started_at", "finished_at"]
-FIELDS = ["seq", "task", "version", "at", "said", "event", "inferred", "from", "to", "attempts", "output", "error",
-          "metadata", *TIMES, "actor", "reason", "cause", "key"]
+FIELDS = ["seq", "task", "note", "version", "at", "said", "event", "inferred", "from", "to", "attempts", "output",
+          "value", "error", "metadata", *TIMES, "actor", "reason", "cause", "key"]
 
 
 class Damaged(Exception):
@@ -93,7 +97,7 @@ class Body:
             raise Broken("a list longer than the body")
         return [element(*bits) for _ in range(count)]
 
-    def note(self):
+    def extra(self):
         return self.varint(16), self.varint(16), self.bytes()
 
     def end(self):
@@ -102,7 +106,7 @@ class Body:
 
 
 def entries_of(body, seq, time, names):
-    """The entries of a frame. `names`: the tasks that its segment has named; grows."""
+    """The entries of a frame. `names`: the tasks and the notes that its segment has named; grows."""
     b = Body(body)
     byte, varint, text, signed = b.byte, b.varint, b.text, b.signed
     columns = [b.list(*element) for element in
@@ -112,9 +116,9 @@ def entries_of(body, seq, time, names):
     option = b.byte()
     if option > 1:
         raise Broken("an option is 0 or 1")
-    columns += [b.list(element) if option else [] for element in (varint, text, varint, varint, byte, signed, b.note)]
+    columns += [b.list(element) if option else [] for element in (varint, text, varint, varint, byte, signed, b.extra)]
     b.end()
-    words, _notes = columns.pop(12), columns.pop()
+    words, _extras = columns.pop(12), columns.pop()
     todo = [iter(column) for column in columns]
     (heads, moves, flags, numbers, ids, versions, backs, times, saids, attempts, outputs, errors, actors, reasons,
      metas, meta_keys, meta_values, causes, keys, key_backs, digests, masks, stamps) = todo
@@ -136,17 +140,18 @@ def entries_of(body, seq, time, names):
             raise Unknown(f"an event of kind {kind}")
         if flag >> 11:
             raise Broken(f"flags {flag:#x}")
-        if kind < 8:
+        if kind not in CONTROL:
+            what = "note" if kind in OF_NOTES else "task"
             if head & 64:
-                names.append(next(ids))
-            e["task"] = names[-1] if head & 64 else names[next(numbers)]
+                names[what].append(next(ids))
+            e[what] = names[what][-1] if head & 64 else names[what][next(numbers)]
             e["version"] = next(versions)
             e["back"] = e["seq"] - next(backs) if e["version"] > 1 else 0
         time += next(times) if entries else 0
         e["at"] = happened = time
         if flag & 32:
             e["said"] = happened = wrapped(time + next(saids))
-        e["kind"], e["event"] = kind, EVENTS[kind]
+        e["kind"], e["event"] = 6 if kind == 11 else kind, EVENTS[kind]
         if head & 16:
             e["inferred"] = True
         for name, state in ("from", move >> 4), ("to", move & 15):
@@ -154,7 +159,8 @@ def entries_of(body, seq, time, names):
                 e[name] = (state, STATES[state])
         if flag & 1:
             e["attempts"] = next(attempts)
-        for name, column, set_, clear in ("output", outputs, 2, 128), ("error", errors, 4, 256):
+        said = "value" if kind == 7 else "output"
+        for name, column, set_, clear in (said, outputs, 2, 128), ("error", errors, 4, 256):
             if flag & (set_ | clear):
                 e[name] = next(column) if flag & set_ else None
         if flag & 8:
@@ -179,6 +185,8 @@ def entries_of(body, seq, time, names):
                 elif bit > 1 and mask & 4 << bit:
                     e[name] = None
         e["last"] = bool(head & 32)
+        if kind in OF_NOTES and ((OF_TASKS | {*TIMES}) & e.keys() or kind == 7 and e.get("value") is None):
+            raise Broken("a note with the fields of a task, or noted without a value")
         check_limits(e)
         return e
 
@@ -205,19 +213,18 @@ def check_limits(e):
         texts = {"metadata key": meta.keys(), "metadata value": meta.values()}.get(name, [e.get(name)])
         if not all(least <= len(text.encode()) <= most for text in texts if text is not None):
             raise Broken(f"{name} is too long, or empty")
-    output = e.get("output")
-    if output is not None:
+    for name, text in ((name, e[name]) for name in DEPTHS if e.get(name) is not None):
         try:
-            value = json.loads(output, parse_int=finite, parse_float=finite, parse_constant=finite)
+            value = json.loads(text, parse_int=finite, parse_float=finite, parse_constant=finite)
             json.dumps(value, ensure_ascii=False).encode()  # no lone surrogate
         except (ValueError, RecursionError):
-            raise Broken("output is no JSON") from None
+            raise Broken(f"{name} is no JSON") from None
         depth, deepest = 0, 0
-        for bracket in re.findall(r'[\[\]{}]', re.sub(r'"(\\.|[^"\\])*"', "", output)):
+        for bracket in re.findall(r'[\[\]{}]', re.sub(r'"(\\.|[^"\\])*"', "", text)):
             depth += 1 if bracket in "[{" else -1
             deepest = max(deepest, depth)
-        if deepest > OUTPUT_DEPTH_MAX:
-            raise Broken("output nests too deep")
+        if deepest > DEPTHS[name]:
+            raise Broken(f"{name} nests too deep")
     if len(meta) > META_KEYS_MAX or e["at"] > TIME_MS_MAX or e.get("version") == 0:
         raise Broken("a number out of range")
     if "cause" in e and not 0 < e["cause"] < e["seq"]:
@@ -301,7 +308,7 @@ class Segment:
     def read(self, end, chain):
         """Entries of complete batches; the place behind them (byte, seq, chain); gaps; the highest watermark."""
         at, seq, epoch, time, gaps, mark = HEADER_BYTES, self.base, self.epoch, self.base_time, 0, 0
-        names, entries, frames, unfinished = [], [], [], False
+        names, entries, frames, unfinished = {"task": [], "note": []}, [], [], False
         whole = at, seq, chain
         while True:
             found = ((p, self.frame_at(p, end, seq, epoch, time, unfinished)) for p in self.places(at, end))
@@ -382,7 +389,7 @@ class History:
         self.key, self.time, self.last, self.last_keyed, self.state = key, 0, {}, {}, {}
 
     def add(self, e, name):
-        task, seq = e.get("task"), e["seq"]
+        subject, seq = next(((what, e[what]) for what in ("task", "note") if what in e), None), e["seq"]
 
         def need(true, what):
             if not true:
@@ -390,32 +397,37 @@ class History:
 
         need(e["at"] >= self.time, "time")
         self.time = e["at"]
-        if task is None:
+        if subject is None:
             return
-        need((e["back"], e["version"] - 1) == self.last.get(task, (0, 0)), "version or back")
-        self.last[task] = seq, e["version"]
+        need((e["back"], e["version"] - 1) == self.last.get(subject, (0, 0)), "version or back")
+        self.last[subject] = seq, e["version"]
         before, after, kind = e.get("from"), e.get("to"), e["event"]
-        need(before == self.state.get(task), "state")
-        need((before is None) == (kind == "created") or kind == "observed", "kind")
-        need((after is None) == (kind in ("updated", "removed")) and (kind != "created" or after[0] == 0), "next state")
-        self.state[task] = before if kind == "updated" else after
+        if "note" in e:  # its state is whether it is there
+            need(kind == "noted" or self.state.get(subject), "kind")
+            self.state[subject] = kind == "noted"
+        else:
+            need(before == self.state.get(subject), "state")
+            need((before is None) == (kind == "created") or kind == "observed", "kind")
+            need((after is None) == (kind in ("updated", "removed")), "next state")
+            need(kind != "created" or after[0] == 0, "next state")
+            self.state[subject] = before if kind == "updated" else after
         if "key" in e:
-            need(e["key_back"] == self.last_keyed.get(task, 0), "key back")
-            self.last_keyed[task] = seq
+            need(e["key_back"] == self.last_keyed.get(subject, 0), "key back")
+            self.last_keyed[subject] = seq
             # The entry holds counted attempts, too, which are not a part of the request.
             requests = [canon(e, (1, 3, 4, 5, 8, *counted)) for counted in [(), (10,)]]
             need(e["digest"] in [siphash13(self.key, request) for request in requests], "digest")
 
 
 def line(e):
-    """One JSON object. An output is put in as it stands, so that no number in it changes."""
+    """One JSON object. An output or value is put in as it stands, so that no number in it changes."""
     out = ['"type":"taskledger.entry/1"']
     for name in (name for name in FIELDS if name in e):
         value = e[name][1] if isinstance(e[name], tuple) else e[name]
         if name == "metadata":
             value = dict(sorted(value.items(), key=lambda pair: pair[0].encode()))
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        if name == "output" and value is not None:
+        if name in DEPTHS and value is not None:
             text = re.sub(r"[\r\n]", " ", value).strip(" \t")  # a line break in JSON is white space
         out.append(f'"{name}":{text}')
     return "{" + ",".join(out) + "}"

@@ -6,6 +6,7 @@ mod demo;
 mod failing;
 mod import;
 mod info;
+mod notes;
 mod reading;
 mod terminal;
 

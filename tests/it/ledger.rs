@@ -87,8 +87,8 @@ fn the_receipt_of_a_batch_names_each_place_and_the_last_as_its_own() {
     run(&ledger, "a", &[]);
     let items = [("b", Event::created(), Expect::Any), ("a", Event::to(TaskState::Ready), Expect::Any)];
     let receipt = ledger.commit(batch(items)).unwrap();
-    let places: Vec<_> = receipt.items().iter().map(|item| (item.task.as_str(), item.seq.0, item.version)).collect();
-    assert_eq!(places, [("b", 2, 1), ("a", 3, 2)]);
+    let places: Vec<_> = receipt.items().iter().map(|item| (item.subject.task(), item.seq.0, item.version)).collect();
+    assert_eq!(places, [(Some("b"), 2, 1), (Some("a"), 3, 2)]);
     assert_eq!((receipt.seq(), receipt.version()), (Seq(3), 2));
 }
 
@@ -170,7 +170,7 @@ fn a_check_refuses_the_batch_or_lets_it_through_and_writes_nothing() {
         batch
     };
     let conflict = refused(&ledger, || ledger.commit(guarded(Expect::state_in(&[TaskState::Running]))));
-    assert!(matches!(conflict, Error::Conflict { task, version: 2, .. } if task == "quota"));
+    assert!(matches!(conflict, Error::Conflict { subject, version: 2, .. } if subject.task() == Some("quota")));
     let receipt = ledger.commit(guarded(Expect::state_in(&[TaskState::Ready]))).unwrap();
     assert_eq!((receipt.items().len(), receipt.seq()), (1, Seq(3)));
     assert_eq!(history(&ledger, "quota").len(), 2);
@@ -236,10 +236,10 @@ fn a_conflict_says_what_was_expected_what_was_found_and_who_moved_it_there() {
         "a: expected version 2, found running at version 3, attempt 1 \
          (moved there at seq 3 by worker-7, time 1772366400060)"
     );
-    let Error::Conflict { task, expected, version, state, seq, actor, at, .. } = error else {
+    let Error::Conflict { subject, expected, version, state, seq, actor, at, .. } = error else {
         panic!("{error} is no conflict")
     };
-    assert_eq!((task.as_str(), *expected), ("a", Expect::Version(2)));
+    assert_eq!((subject.task(), *expected), (Some("a"), Expect::Version(2)));
     assert_eq!((version, state, seq), (3, Some(TaskState::Running), Seq(3)));
     assert_eq!((actor.as_deref(), at), (Some("worker-7"), NOON + 60));
 }
@@ -293,7 +293,7 @@ fn a_key_used_for_something_else_is_refused_by_name() {
     for other in others {
         let error = refused(&ledger, || ledger.append("a", other.clone()));
         assert!(
-            matches!(&error, Error::Key { task, key, seq: Seq(2) } if task == "a" && key == "k"),
+            matches!(&error, Error::Key { subject, key, seq: Seq(2) } if subject.task() == Some("a") && key == "k"),
             "{other:?} came to {error}"
         );
     }
@@ -1027,7 +1027,7 @@ fn thirty_two_threads_append_and_every_receipt_is_true() {
     items.sort_by_key(|item| item.seq);
     let total = THREADS * (2 * EACH - 1) + 1;
     assert_eq!(items.iter().map(|item| item.seq.0).collect::<Vec<_>>(), (2..=total).collect::<Vec<_>>(), "dense");
-    let mut shared = items.iter().filter(|item| item.task == "shared").map(|item| item.version);
+    let mut shared = items.iter().filter(|item| item.subject.task() == Some("shared")).map(|item| item.version);
     assert!((2..=THREADS * (EACH - 1) + 1).eq(shared.by_ref()), "versions are dense too");
     for receipt in &receipts {
         let [first, .., last] = receipt.items() else { continue };
@@ -1038,8 +1038,8 @@ fn thirty_two_threads_append_and_every_receipt_is_true() {
     let entries: Vec<Entry> = ledger.entries(Seq::FIRST).map(|entry| entry.unwrap()).collect();
     assert_eq!(entries.len() as u64, total);
     for (entry, item) in entries.iter().skip(1).zip(&items) {
-        let found = (entry.task.as_ref(), entry.seq, entry.version, entry.at);
-        assert_eq!(found, (Some(&item.task), item.seq, Some(item.version), item.at));
+        let found = (entry.task.as_deref(), entry.seq, entry.version, entry.at);
+        assert_eq!(found, (item.subject.task(), item.seq, Some(item.version), item.at));
     }
     assert_eq!(ledger.counts().total(), THREADS + 1);
 }

@@ -18,6 +18,7 @@ mod ledger;
 mod maps;
 mod model;
 mod moved;
+mod notes;
 mod orphans;
 mod reference;
 mod refusals;

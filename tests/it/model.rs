@@ -352,6 +352,7 @@ impl Pair {
             attempts: fields.attempts,
             // JSON null as an output says that there is none.
             output: fields.output.map(|output| output.filter(|value| !value.is_null())),
+            value: None,
             error: fields.error,
             metadata: fields.metadata,
             created,
@@ -444,7 +445,7 @@ impl Pair {
         match (expected, got) {
             (Ok(expected), Ok(got)) => {
                 let items = got.items().iter();
-                let places = items.map(|item| (item.task.clone(), item.seq.0, item.version, item.at)).collect();
+                let places = items.map(|item| (item.subject.to_string(), item.seq.0, item.version, item.at)).collect();
                 assert_eq!(RefReceipt { places, replayed: got.replayed() }, expected, "{batch:?}");
                 let last = expected.places.last().expect("it has an event");
                 assert_eq!((got.seq().0, got.version(), got.at()), (last.1, last.2, last.3));
@@ -468,9 +469,15 @@ impl Pair {
             (Err(RefRefusal::Key), Err(Error::Key { .. })) => self.submitted.push((batch, None)),
             (
                 Err(RefRefusal::Conflict { task, version, state, seq, actor, at }),
-                Err(Error::Conflict { task: on, version: is, state: found, seq: moved, actor: who, at: when, .. }),
+                Err(Error::Conflict {
+                    subject: on, version: is, state: found, seq: moved, actor: who, at: when, ..
+                }),
             ) => {
-                assert_eq!((on, is, found, moved.0, who, when), (task, version, state, seq, actor, at), "{batch:?}");
+                assert_eq!(
+                    (on.to_string(), is, found, moved.0, who, when),
+                    (task, version, state, seq, actor, at),
+                    "{batch:?}"
+                );
             }
             (Err(RefRefusal::Rules(codes)), Err(refused)) if codes.contains(&refused.code()) => {
                 self.submitted.push((batch, None));

@@ -1,5 +1,7 @@
 //! The reference model: a second ledger, in memory, written from the rules and sharing no code with the first.
 //!
+//! A subject is named as the product's messages name it: a task by its id, a note as `note KEY`.
+//!
 //! It keeps the entries, and a table of tasks that is nothing but those entries folded one after the other; the past
 //! is asked by folding fewer of them. Where the rules leave open which of two broken rules a refusal names, it gives
 //! both codes and any of them will do.
@@ -25,6 +27,7 @@ pub enum RefKind {
     Requeued(TaskState),
     Observed(TaskState),
     Removed,
+    Noted,
 }
 
 /// A fact as its caller states it. `Some(None)` takes a field away.
@@ -34,6 +37,8 @@ pub struct RefEvent {
     pub inferred: bool,
     pub attempts: Option<u32>,
     pub output: Option<Option<Value>>,
+    /// What a note says; of noted only.
+    pub value: Option<Value>,
     pub error: Option<Option<String>>,
     pub metadata: BTreeMap<String, Option<String>>,
     pub created: Option<u64>,
@@ -97,6 +102,8 @@ struct RefKeyed {
 pub struct RefTask {
     /// `None` once removed.
     pub record: Option<TaskRecord>,
+    /// The same of a note: what it says.
+    pub value: Option<Value>,
     pub version: u64,
     pub seq: u64,
     pub at: u64,
@@ -219,11 +226,13 @@ impl Reference {
     fn apply_item(&mut self, item: &RefItem, now: u64, batch: u64) -> Result<(), RefRefusal> {
         let task = self.tasks.get(&item.task);
         let record = task.and_then(|task| task.record.as_ref());
+        let value = task.and_then(|task| task.value.as_ref());
+        let exists = record.is_some() || value.is_some();
         let version = task.map_or(0, |task| task.version);
         let holds = match &item.expect {
             RefExpect::Any => true,
-            RefExpect::Absent => record.is_none(),
-            RefExpect::Exists => record.is_some(),
+            RefExpect::Absent => !exists,
+            RefExpect::Exists => exists,
             RefExpect::Version(expected) => version == *expected,
             RefExpect::StateIn(states) => record.is_some_and(|record| states.contains(&record.state)),
             RefExpect::Attempt(attempts) => record.is_some_and(|record| record.attempts == *attempts),
@@ -244,7 +253,9 @@ impl Reference {
         if event.stated.is_some_and(|stated| stated > now + AHEAD_MS) {
             broken.push("TIME");
         }
-        if event.cause.is_some_and(|cause| cause >= seq) || !is_legal(record, event) {
+        let legal =
+            if key_of_note(&item.task).is_some() { is_legal_of_note(value, event) } else { is_legal(record, event) };
+        if event.cause.is_some_and(|cause| cause >= seq) || !legal {
             broken.push("ILLEGAL");
         }
         if event.kind != RefKind::Removed && keys_after(record, event) > META_KEYS {
@@ -284,6 +295,7 @@ impl Reference {
     fn fold(&mut self, entry: &RefEntry) {
         let before = self.tasks.remove(&entry.task);
         let (record, mut keys) = before.map_or((None, VecDeque::new()), |task| (task.record, task.keys));
+        let of_note = key_of_note(&entry.task).is_some();
         if let Some(key) = &entry.event.key {
             keys.push_back(RefKeyed { key: key.clone(), asked: entry.asked.clone(), batch: entry.batch });
             if keys.len() > WINDOW {
@@ -291,7 +303,8 @@ impl Reference {
             }
         }
         let task = RefTask {
-            record: fold_record(record, entry),
+            record: if of_note { None } else { fold_record(record, entry) },
+            value: entry.event.value.clone().filter(|_| of_note),
             version: entry.version,
             seq: entry.seq,
             at: entry.at,
@@ -327,6 +340,11 @@ impl Reference {
         self.entries.iter().filter(|entry| entry.task == task).collect()
     }
 
+    /// The notes that are there, by key: what each says, and what else is known of it.
+    pub fn notes(&self) -> BTreeMap<&str, (&Value, &RefTask)> {
+        self.tasks.iter().filter_map(|(name, note)| Some((key_of_note(name)?, (note.value.as_ref()?, note)))).collect()
+    }
+
     /// The live tasks that a test lets through, by id.
     pub fn list(&self, keep: impl Fn(&TaskRecord) -> bool) -> Vec<(&TaskRecord, &RefTask)> {
         let mut tasks: Vec<_> = self.tasks.values().filter_map(|task| Some((task.record.as_ref()?, task))).collect();
@@ -344,7 +362,26 @@ fn untimed(event: &RefEvent) -> RefEvent {
     RefEvent { stated: None, ..event.clone() }
 }
 
+/// The key of the note that this names.
+pub fn key_of_note(subject: &str) -> Option<&str> {
+    subject.strip_prefix("note ")
+}
+
+/// A note is noted, and removed where it is there; it has none of the fields of a task.
+fn is_legal_of_note(value: Option<&Value>, event: &RefEvent) -> bool {
+    let RefEvent { actor, reason, cause, key, stated, value: says, .. } = event.clone();
+    let plain = RefEvent { actor, reason, cause, key, stated, value: says, ..RefEvent::new(event.kind) };
+    match event.kind {
+        RefKind::Noted => *event == plain,
+        RefKind::Removed => *event == plain && value.is_some(),
+        _ => false,
+    }
+}
+
 fn is_legal(record: Option<&TaskRecord>, event: &RefEvent) -> bool {
+    if event.kind == RefKind::Noted {
+        return false;
+    }
     let states_times =
         event.created.is_some() || event.updated.is_some() || event.started.is_some() || event.finished.is_some();
     if states_times && !matches!(event.kind, RefKind::Observed(_)) {
@@ -360,6 +397,7 @@ fn is_legal(record: Option<&TaskRecord>, event: &RefEvent) -> bool {
                 && matches!(to, TaskState::Pending | TaskState::Ready)
         }
         RefKind::Updated | RefKind::Observed(_) | RefKind::Removed => true,
+        RefKind::Noted => unreachable!("refused above"),
     }
 }
 
@@ -440,6 +478,7 @@ impl RefEvent {
             inferred: false,
             attempts: None,
             output: None,
+            value: None,
             error: None,
             metadata: BTreeMap::new(),
             created: None,
@@ -463,6 +502,7 @@ impl RefEvent {
             RefKind::Requeued(state) => Event::requeued(state),
             RefKind::Observed(state) => Event::observed(state),
             RefKind::Removed => Event::removed(),
+            RefKind::Noted => Event::noted(self.value.clone().unwrap_or_default()),
         };
         if self.inferred {
             event = event.inferred();

@@ -23,6 +23,7 @@ mod kinds;
 mod limits;
 mod lines;
 mod moves;
+mod notes;
 mod pipes;
 mod places;
 mod readonly;

@@ -147,7 +147,7 @@ fn a_refusal_that_rests_on_what_is_not_durable_waits_for_it() {
     let ticket = ledger.submit("a", Event::created()).unwrap();
     assert!(!ticket.is_durable());
     match ticket.wait() {
-        Err(Error::Illegal { task, .. }) => assert_eq!(task, "a"),
+        Err(Error::Illegal { subject, .. }) => assert_eq!(subject.task(), Some("a")),
         other => panic!("{other:?}"),
     }
     assert_eq!(ledger.durable(), Seq(1), "the wait has made durable what the refusal rests on");

@@ -8,16 +8,20 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 
 use crate::model::entry::Entry;
-use crate::model::event::{Change, Event, Times};
+use crate::model::event::{Change, Event, EventKind, Times};
 use crate::model::seq::Seq;
 use crate::model::state::TaskState;
+use crate::model::subject::Realm;
 use crate::storage::codec::bodies;
 
 pub(super) const KIND_MASK: u8 = 0x0f;
 pub(super) const INFERRED: u8 = 0x10;
 pub(super) const LAST_OF_BATCH: u8 = 0x20;
-pub(super) const NEW_TASK: u8 = 0x40;
+pub(super) const NEW_KEY: u8 = 0x40;
 pub(super) const KEYED: u8 = 0x80;
+
+/// The kind of a removed note: its number alone says that an event is about a note, as that of noted does.
+const NOTE_REMOVED: u8 = 11;
 
 /// The half byte of a move that stands for no state.
 pub(super) const NO_STATE: u8 = 15;
@@ -46,24 +50,25 @@ pub(super) const TIMES_MASK: u8 = (1 << 6) - 1;
 /// All columns of one frame.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Body {
-    /// Kind in the low four bits; inferred, last of its batch, names a new task, keyed.
+    /// Kind in the low four bits; inferred, last of its batch, names a new task or note, keyed.
     pub heads: Vec<u8>,
     /// State before in the high four bits, state after in the low four; 15 for none.
     pub moves: Vec<u8>,
     /// Which optional fields the event has.
     pub flags: Vec<u16>,
-    /// The task, by its number in this segment.
+    /// The task or note, by its number in this segment.
     pub numbers: Vec<u32>,
-    /// The task, by its id, where the segment has not named it before; it gets the next number.
+    /// The task or note, by its key, where the segment has not named it before; it gets the next number of its kind.
     pub ids: Vec<String>,
     pub versions: Vec<u64>,
-    /// Seq less that of the task's event before, from version 2 on.
+    /// Seq less that of the event before of the same task or note, from version 2 on.
     pub backs: Vec<u64>,
     /// Time less that of the event before, from the frame's second event on.
     pub times: Vec<u64>,
     /// Said time less the event's time.
     pub saids: Vec<i64>,
     pub attempts: Vec<u32>,
+    /// JSON: outputs, and what notes say.
     pub outputs: Vec<String>,
     pub errors: Vec<String>,
     /// Texts that repeat (actors, reasons, metadata keys and values), each once a frame.
@@ -84,7 +89,7 @@ pub(super) struct Rare {
     /// Seq less that of the cause.
     pub causes: Vec<u64>,
     pub keys: Vec<String>,
-    /// Seq less that of the task's keyed event before; 0 for none.
+    /// Seq less that of the keyed event before of the same task or note; 0 for none.
     pub key_backs: Vec<u64>,
     pub digests: Vec<u64>,
     /// Which of the four times an observed event states or clears.
@@ -92,33 +97,65 @@ pub(super) struct Rare {
     /// Stated times less the time that the event happened.
     pub time_stamps: Vec<i64>,
     /// Reserved, one area of type, length and value a batch: event in the frame, type, value.
-    pub notes: Vec<(u16, u16, Vec<u8>)>,
+    pub extras: Vec<(u16, u16, Vec<u8>)>,
 }
 
-/// How an event names its task.
+/// How an event names its task or note. Each of the two has numbers of its own in a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Named {
-    /// By the id, which gets this segment's next number.
-    New(Arc<str>),
+    /// By the key, which gets this segment's next number.
+    New(Realm, Arc<str>),
     /// By the number that this segment gave it.
-    Known(u32),
+    Known(Realm, u32),
     /// Not at all: a control entry.
     Control,
+}
+
+impl Named {
+    /// Whether it is a task or a note; `None` for a control entry.
+    pub(crate) fn realm(&self) -> Option<Realm> {
+        match self {
+            Named::New(realm, _) | Named::Known(realm, _) => Some(*realm),
+            Named::Control => None,
+        }
+    }
+}
+
+/// The number that stands for an event's kind and what it is about.
+fn kind_number(kind: EventKind, named: &Named) -> u8 {
+    match (kind, named.realm()) {
+        (EventKind::Removed, Some(Realm::Notes)) => NOTE_REMOVED,
+        _ => kind.number(),
+    }
+}
+
+/// The kind of event that a number stands for, and what it is about; `None` for a control entry.
+pub(super) fn kind_of(number: u8) -> Option<(EventKind, Option<Realm>)> {
+    if number == NOTE_REMOVED {
+        return Some((EventKind::Removed, Some(Realm::Notes)));
+    }
+    let kind = EventKind::from_number(number)?;
+    let realm = match kind {
+        EventKind::Noted => Some(Realm::Notes),
+        kind if kind.is_control() => None,
+        _ => Some(Realm::Tasks),
+    };
+    Some((kind, realm))
 }
 
 /// What is stored with an entry, beside the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Links {
-    /// The task's entry before; `Seq(0)` for none.
+    /// The entry before of the same task or note; `Seq(0)` for none.
     pub back: Seq,
-    /// The task's keyed entry before; `Seq(0)` for none.
+    /// The keyed entry before of the same; `Seq(0)` for none.
     pub key_back: Seq,
     /// The digest of the request, for a keyed event.
     pub digest: Option<u64>,
     pub last_of_batch: bool,
 }
 
-/// One decoded event; `entry.task` is still to be filled in from `named`.
+/// One decoded event; what it is about is still to be filled in from `named`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub entry: Entry,
@@ -146,11 +183,11 @@ impl Columns {
     /// Adds one event.
     pub(crate) fn push(&mut self, entry: &Entry, named: &Named, links: &Links) {
         let event = &entry.event;
-        let mut head = event.kind.number();
+        let mut head = kind_number(event.kind, named);
         let set = |head: &mut u8, bit, on| *head |= if on { bit } else { 0 };
         set(&mut head, INFERRED, event.inferred);
         set(&mut head, LAST_OF_BATCH, links.last_of_batch);
-        set(&mut head, NEW_TASK, matches!(named, Named::New(_)));
+        set(&mut head, NEW_KEY, matches!(named, Named::New(..)));
         set(&mut head, KEYED, event.key.is_some());
         let state = |state: Option<TaskState>| state.map_or(NO_STATE, TaskState::number);
         let mut flags = 0;
@@ -159,8 +196,8 @@ impl Columns {
         body.heads.push(head);
         body.moves.push(state(entry.from) << 4 | state(event.to));
         match named {
-            Named::New(id) => body.ids.push(id.to_string()),
-            Named::Known(number) => body.numbers.push(*number),
+            Named::New(_, key) => body.ids.push(key.to_string()),
+            Named::Known(_, number) => body.numbers.push(*number),
             Named::Control => {}
         }
         if let Some(version) = entry.version {
@@ -181,13 +218,12 @@ impl Columns {
             flags |= HAS_ATTEMPTS;
             body.attempts.push(attempts);
         }
-        match &event.output {
-            Change::Keep => {}
-            Change::Clear => flags |= CLEARS_OUTPUT,
-            Change::Set(json) => {
-                flags |= HAS_OUTPUT;
-                body.outputs.push(json.as_str().to_owned());
-            }
+        if event.output == Change::Clear {
+            flags |= CLEARS_OUTPUT;
+        }
+        if let Some(json) = event.output.set().or(event.value.as_ref()) {
+            flags |= HAS_OUTPUT;
+            body.outputs.push(json.as_str().to_owned());
         }
         match &event.error {
             Change::Keep => {}
@@ -284,7 +320,7 @@ impl Columns {
 pub(crate) const COLUMNS_BYTES_MAX: usize = 27 * 5;
 
 /// Most bytes that an event adds to a body. Every integer is taken at its longest.
-pub(crate) fn event_bytes_max(task: &str, event: &Event) -> usize {
+pub(crate) fn event_bytes_max(key: &str, event: &Event) -> usize {
     const INT: usize = 9;
     let text = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() + 2 * INT);
     let metadata =
@@ -292,8 +328,8 @@ pub(crate) fn event_bytes_max(task: &str, event: &Event) -> usize {
     // Head, move, flags; number or id; version, back, time, said; attempts.
     let fixed = 1 + 1 + 3 + INT + 4 * INT + INT;
     fixed
-        + task.len()
-        + event.output.set().map_or(0, |json| json.as_str().len() + INT)
+        + key.len()
+        + event.output.set().or(event.value.as_ref()).map_or(0, |json| json.as_str().len() + INT)
         + event.error.set().map_or(0, |text| text.len() + INT)
         + text(&event.actor)
         + text(&event.reason)

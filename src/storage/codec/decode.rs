@@ -7,14 +7,16 @@ use crate::model::entry::Entry;
 use crate::model::event::{Change, Event, EventKind, Times};
 use crate::model::json::Json;
 use crate::model::limits;
-use crate::model::rules::{check_event, check_task_id};
+use crate::model::rules::{check_event, check_key_of, check_note_fields};
 use crate::model::seq::Seq;
 use crate::model::state::TaskState;
+use crate::model::subject::Realm;
 use crate::storage::codec::bodies;
 use crate::storage::codec::columns::{
     Body, CLEARS_ERROR, CLEARS_FINISHED, CLEARS_OUTPUT, CLEARS_STARTED, FLAGS_MASK, HAS_ACTOR, HAS_ATTEMPTS, HAS_CAUSE,
     HAS_ERROR, HAS_METADATA, HAS_OUTPUT, HAS_REASON, HAS_SAID, HAS_TIMES, INFERRED, KEYED, KIND_MASK, LAST_OF_BATCH,
-    Links, NEW_TASK, NO_STATE, Named, Stored, TIME_CREATED, TIME_FINISHED, TIME_STARTED, TIME_UPDATED, TIMES_MASK,
+    Links, NEW_KEY, NO_STATE, Named, Stored, TIME_CREATED, TIME_FINISHED, TIME_STARTED, TIME_UPDATED, TIMES_MASK,
+    kind_of,
 };
 
 /// Why a body with a valid checksum cannot be used.
@@ -151,7 +153,7 @@ impl Cursor {
 
     fn event(&mut self, seq: Seq, at: u64) -> Result<Stored, BadBody> {
         let head = take(&mut self.heads, "heads")?;
-        let kind = EventKind::from_number(head & KIND_MASK).ok_or(BadBody::UnknownEvent(head & KIND_MASK))?;
+        let (kind, realm) = kind_of(head & KIND_MASK).ok_or(BadBody::UnknownEvent(head & KIND_MASK))?;
         let flags = take(&mut self.flags, "flags")?;
         if flags & !FLAGS_MASK != 0 {
             return Err(malformed("an event has flags that are not known"));
@@ -160,15 +162,17 @@ impl Cursor {
         let moved = take(&mut self.moves, "moves")?;
         let mut event = Event::new(kind, state_of(moved & 0x0f)?);
         let from = state_of(moved >> 4)?;
-        let (named, version) = if kind.is_control() {
-            (Named::Control, None)
-        } else if head & NEW_TASK != 0 {
-            let id = take(&mut self.ids, "ids")?;
-            check_task_id(&id).map_err(|over| BadBody::Malformed(format!("{} {}", over.what, over.problem)))?;
-            (Named::New(id.into()), Some(take(&mut self.versions, "versions")?))
-        } else {
-            (Named::Known(take(&mut self.numbers, "numbers")?), Some(take(&mut self.versions, "versions")?))
+        let named = match realm {
+            None => Named::Control,
+            Some(realm) if head & NEW_KEY != 0 => {
+                let key = take(&mut self.ids, "ids")?;
+                check_key_of(realm, &key)
+                    .map_err(|over| BadBody::Malformed(format!("{} {}", over.what, over.problem)))?;
+                Named::New(realm, key.into())
+            }
+            Some(realm) => Named::Known(realm, take(&mut self.numbers, "numbers")?),
         };
+        let version = realm.map(|_| take(&mut self.versions, "versions")).transpose()?;
         let back = match version {
             Some(0) => return Err(malformed("a version is 0")),
             Some(1) | None => Seq::ZERO,
@@ -177,11 +181,13 @@ impl Cursor {
         let said = if has(HAS_SAID) { Some(undo_difference(take(&mut self.saids, "saids")?, at)) } else { None };
         event.inferred = head & INFERRED != 0;
         event.attempts = if has(HAS_ATTEMPTS) { Some(take(&mut self.attempts, "attempts")?) } else { None };
-        event.output = match (has(HAS_OUTPUT), has(CLEARS_OUTPUT)) {
-            (true, _) => Change::Set(Json::unchecked(&take(&mut self.outputs, "outputs")?)),
-            (false, true) => Change::Clear,
-            (false, false) => Change::Keep,
-        };
+        let json = if has(HAS_OUTPUT) { Some(Json::unchecked(&take(&mut self.outputs, "outputs")?)) } else { None };
+        match json {
+            Some(json) if kind == EventKind::Noted => event.value = Some(json),
+            Some(json) => event.output = Change::Set(json),
+            None if has(CLEARS_OUTPUT) => event.output = Change::Clear,
+            None => {}
+        }
         event.error = match (has(HAS_ERROR), has(CLEARS_ERROR)) {
             (true, _) => Change::Set(take(&mut self.errors, "errors")?),
             (false, true) => Change::Clear,
@@ -219,8 +225,14 @@ impl Cursor {
             event.times = self.times_of(said.unwrap_or(at))?;
         }
         check_event(&event).map_err(|over| BadBody::Malformed(format!("{} {}", over.what, over.problem)))?;
+        if realm == Some(Realm::Notes) {
+            check_note_fields(&event).map_err(malformed)?;
+        }
+        if kind == EventKind::Noted && event.value.is_none() {
+            return Err(malformed("a note is noted without a value"));
+        }
         let links = Links { back, key_back, digest, last_of_batch: head & LAST_OF_BATCH != 0 };
-        Ok(Stored { entry: Entry { seq, task: None, version, at, said, from, event }, named, links })
+        Ok(Stored { entry: Entry { seq, task: None, note: None, version, at, said, from, event }, named, links })
     }
 
     fn times_of(&mut self, happened: u64) -> Result<Times, BadBody> {

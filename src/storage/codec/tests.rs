@@ -9,6 +9,7 @@ use crate::model::event::{Change, Event, EventKind, Times};
 use crate::model::json::Json;
 use crate::model::seq::Seq;
 use crate::model::state::TaskState;
+use crate::model::subject::Realm;
 use crate::storage::codec::columns::{COLUMNS_BYTES_MAX, Columns, Links, Named, Stored, event_bytes_max};
 use crate::storage::codec::decode::decode;
 
@@ -78,13 +79,31 @@ fn place() -> impl Strategy<Value = Place> {
     )
 }
 
+/// What an event is about. A removal is one of a task or of a note, as the digest falls.
+fn realm_of(kind: EventKind, digest: u64) -> Realm {
+    match kind {
+        EventKind::Noted => Realm::Notes,
+        EventKind::Removed if digest.is_multiple_of(2) => Realm::Notes,
+        _ => Realm::Tasks,
+    }
+}
+
+/// The event with what a note may have only.
+fn of_note(event: Event) -> Event {
+    let value = (event.kind == EventKind::Noted).then(|| Json::unchecked("{\"tries\": [3, null]}"));
+    let Event { kind, actor, reason, cause, key, .. } = event;
+    Event { value, actor, reason, cause, key, ..Event::new(kind, None) }
+}
+
 fn stored(seq: u64, at: u64, event: Event, place: Place) -> Stored {
     let (version, _, said, from, number, back, key_back, digest, last_of_batch) = place;
     let control = event.kind.is_control();
+    let realm = realm_of(event.kind, digest);
+    let (from, event) = if realm == Realm::Notes { (None, of_note(event)) } else { (from, event) };
     let named = match number {
         _ if control => Named::Control,
-        Some(number) => Named::Known(number),
-        None => Named::New(Arc::from(format!("task-{seq}"))),
+        Some(number) => Named::Known(realm, number),
+        None => Named::New(realm, Arc::from(format!("task-{seq}"))),
     };
     let version = (!control).then_some(version);
     let keyed = event.key.is_some();
@@ -94,7 +113,7 @@ fn stored(seq: u64, at: u64, event: Event, place: Place) -> Stored {
         digest: keyed.then_some(digest),
         last_of_batch,
     };
-    Stored { entry: Entry { seq: Seq(seq), task: None, version, at, said, from, event }, named, links }
+    Stored { entry: Entry { seq: Seq(seq), task: None, note: None, version, at, said, from, event }, named, links }
 }
 
 proptest! {
@@ -111,8 +130,8 @@ proptest! {
         for (n, (event, place)) in events.into_iter().enumerate() {
             at += place.1;
             let seq = FIRST + n as u64;
-            reserved += event_bytes_max(&format!("task-{seq}"), &event);
             let stored = stored(seq, at, event, place);
+            reserved += event_bytes_max(&format!("task-{seq}"), &stored.entry.event);
             columns.push(&stored.entry, &stored.named, &stored.links);
             expected.push(stored);
         }

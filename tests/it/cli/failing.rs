@@ -34,7 +34,7 @@ fn failures_have_their_exit_codes_in_both_forms() {
     for (args, exit, code) in table {
         let people = run(args);
         assert_eq!((people.code, people.out.as_str()), (Some(exit), ""), "{args:?}: {}", people.err);
-        let said: Vec<&str> = people.err.lines().filter(|line| !line.starts_with("taskledger: note: ")).collect();
+        let said: Vec<&str> = people.err.lines().filter(|line| !line.starts_with("taskledger: remark: ")).collect();
         assert!(said.first().is_some_and(|line| line.starts_with("taskledger: ")), "{args:?}: {}", people.err);
         let ran = run(&[args, &["--json"]].concat());
         let error = ran.error();

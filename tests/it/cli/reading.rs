@@ -109,7 +109,7 @@ fn moments_in_all_forms_agree() {
     let within = run(&["ls", "-D", dir, "--at", "seq:12"]);
     assert_eq!(
         (within.code, within.err.as_str()),
-        (Some(0), "taskledger: note: seq 12 is within a batch, of which the rest is left out\n")
+        (Some(0), "taskledger: remark: seq 12 is within a batch, of which the rest is left out\n")
     );
     let open = run(&["log", "-n", "1", "-D", dir, "--at", "2026-03-02T00:00:00Z"]);
     assert_eq!((open.code, open.err.lines().count()), (Some(0), 1));
@@ -167,7 +167,7 @@ fn what_nobody_vouched_for_is_shown_with_a_note() {
     let ran = run(&["ls", "-D", &path(copy)]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(ran.out.contains(TaskState::Pending.name()));
-    assert!(ran.err.starts_with("taskledger: note: the last 1 entry was written, but nobody"), "{}", ran.err);
+    assert!(ran.err.starts_with("taskledger: remark: the last 1 entry was written, but nobody"), "{}", ran.err);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Value, json};
 use taskledger::{Entry, Event, TaskState};
 
-/// What a script says about a task.
+/// What a script says about a task, or about a note, which is named as the product's messages name it: `note KEY`.
 #[derive(Debug, Clone)]
 pub struct Fact {
     pub task: String,
@@ -21,6 +21,9 @@ pub enum Kind {
     Create,
     Move(TaskState),
     Update,
+    /// The output is what the note says.
+    Noted,
+    NoteRemoved,
 }
 
 pub fn create(task: &str) -> Fact {
@@ -47,12 +50,28 @@ pub fn large(task: &str, bytes: usize) -> Fact {
     Fact { kind: Kind::Update, output: Some(text), ..create(task) }
 }
 
+/// A note that says about so much.
+pub fn noted(key: &str, bytes: usize) -> Fact {
+    Fact { kind: Kind::Noted, ..large(&format!("note {key}"), bytes) }
+}
+
+pub fn note_removed(key: &str) -> Fact {
+    Fact { kind: Kind::NoteRemoved, ..create(&format!("note {key}")) }
+}
+
+/// The key, where this names a note.
+pub fn key_of_note(subject: &str) -> Option<&str> {
+    subject.strip_prefix("note ")
+}
+
 impl Fact {
     pub fn event(&self) -> Event {
         let mut event = match self.kind {
             Kind::Create => Event::created(),
             Kind::Move(to) => Event::to(to),
             Kind::Update => Event::updated(),
+            Kind::Noted => return Event::noted(self.output.as_deref()),
+            Kind::NoteRemoved => return Event::removed(),
         };
         if let Some(note) = &self.note {
             event = event.meta("note", note);
@@ -64,14 +83,17 @@ impl Fact {
     }
 }
 
-/// A task as the client believes it to be.
+/// A task or a note as the client believes it to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Belief {
     pub version: u64,
-    pub state: TaskState,
+    /// `None` for a note.
+    pub state: Option<TaskState>,
     pub attempts: u32,
     pub updated_at: u64,
     pub note: Option<String>,
+    /// What a note says; `None` for a task and for a note that is gone.
+    pub says: Option<String>,
 }
 
 /// One entry as it must read.
@@ -90,8 +112,9 @@ impl Item {
         let running = fact.kind == Kind::Move(TaskState::Running);
         let attempts = before.map_or(0, |before| before.attempts) + u32::from(running);
         let state = match fact.kind {
-            Kind::Create => TaskState::Pending,
-            Kind::Move(to) => to,
+            Kind::Create => Some(TaskState::Pending),
+            Kind::Move(to) => Some(to),
+            Kind::Noted | Kind::NoteRemoved => None,
             Kind::Update => before.expect("an update is of a task that is there").state,
         };
         let after = Belief {
@@ -100,17 +123,28 @@ impl Item {
             attempts,
             updated_at: at,
             note: fact.note.clone().or_else(|| before.and_then(|before| before.note.clone())),
+            says: fact.output.clone().filter(|_| fact.kind == Kind::Noted),
         };
         let mut json = json!({
-            "type": "taskledger.entry/1", "seq": seq, "task": fact.task, "version": after.version, "at": at,
-            "event": match fact.kind { Kind::Create => "created", Kind::Move(_) => "transitioned", Kind::Update => "updated" },
+            "type": "taskledger.entry/1", "seq": seq, "version": after.version, "at": at,
+            "event": match fact.kind {
+                Kind::Create => "created",
+                Kind::Move(_) => "transitioned",
+                Kind::Update => "updated",
+                Kind::Noted => "noted",
+                Kind::NoteRemoved => "removed",
+            },
         });
         let mut set = |name: &str, value: Value| json[name] = value;
-        if let Some(before) = before {
-            set("from", json!(before.state));
+        match key_of_note(&fact.task) {
+            Some(key) => set("note", json!(key)),
+            None => set("task", json!(fact.task)),
         }
-        if fact.kind != Kind::Update {
-            set("to", json!(state));
+        if let Some(from) = before.and_then(|before| before.state) {
+            set("from", json!(from));
+        }
+        if let Some(to) = state.filter(|_| fact.kind != Kind::Update) {
+            set("to", json!(to));
         }
         if running {
             set("attempts", json!(attempts));
@@ -119,7 +153,7 @@ impl Item {
             set("metadata", json!({ "note": note }));
         }
         if let Some(output) = &fact.output {
-            set("output", json!(output));
+            set(if fact.kind == Kind::Noted { "value" } else { "output" }, json!(output));
         }
         Item { task: fact.task.clone(), after, last_of_batch, json, known: Arc::default() }
     }
@@ -137,7 +171,7 @@ impl Item {
     }
 }
 
-/// The independent fold: the last belief about each task.
+/// The independent fold: the last belief about each task and note.
 pub fn fold(items: &[Item]) -> HashMap<&str, &Belief> {
     items.iter().map(|item| (item.task.as_str(), &item.after)).collect()
 }

@@ -1,12 +1,13 @@
 //! The one judgement of a state after a crash, the same for every test here.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use taskledger::vfs::fault::MemVfs;
 use taskledger::vfs::ops::{Process, Vfs as _};
-use taskledger::{Entry, Error, Ledger, Level, Seq, TaskState, Verdict, View};
+use taskledger::{Entry, Error, Ledger, Level, NoteFilter, Seq, TaskState, Verdict, View};
 
-use super::journal::{Item, Want, create, fold};
+use super::journal::{Belief, Item, Want, create, fold, key_of_note};
 use super::script::{DIR, batch_of, dir, options};
 
 /// What opening made of a state.
@@ -215,12 +216,13 @@ pub enum Answers<'a> {
     View(&'a View),
 }
 
-/// Records and counts equal the independent fold.
+/// Records, notes and counts equal the independent fold.
 pub fn fold_matches(answers: &Answers<'_>, items: &[Item]) -> Result<(), String> {
     let fold = fold(items);
-    let mut counts = std::collections::HashMap::<TaskState, u64>::new();
+    let mut counts = HashMap::<TaskState, u64>::new();
     for (task, belief) in &fold {
-        *counts.entry(belief.state).or_default() += 1;
+        let Some(state) = belief.state else { continue };
+        *counts.entry(state).or_default() += 1;
         let found = match answers {
             Answers::Ledger(ledger) => ledger.get(task),
             Answers::View(view) => view.get(task),
@@ -230,7 +232,7 @@ pub fn fold_matches(answers: &Answers<'_>, items: &[Item]) -> Result<(), String>
         };
         let record = &found.record;
         let same = found.version == belief.version
-            && record.state == belief.state
+            && record.state == state
             && record.attempts == belief.attempts
             && record.updated_at == belief.updated_at
             && record.metadata.get("note") == belief.note.as_ref();
@@ -238,6 +240,7 @@ pub fn fold_matches(answers: &Answers<'_>, items: &[Item]) -> Result<(), String>
             return Err(format!("the record of {task} is {found:.300?}, and should be as {belief:?}"));
         }
     }
+    notes_match(answers, &fold)?;
     let found = match answers {
         Answers::Ledger(ledger) => ledger.counts(),
         Answers::View(view) => view.counts(),
@@ -249,6 +252,21 @@ pub fn fold_matches(answers: &Answers<'_>, items: &[Item]) -> Result<(), String>
         }
     }
     Ok(())
+}
+
+fn notes_match(answers: &Answers<'_>, fold: &HashMap<&str, &Belief>) -> Result<(), String> {
+    let found = match answers {
+        Answers::Ledger(ledger) => ledger.notes(NoteFilter::new()),
+        Answers::View(view) => view.notes(NoteFilter::new()),
+    };
+    let found = found.map_err(|error| told(&error))?.notes;
+    let found: HashMap<_, _> = found.iter().map(|note| (&*note.key, (note.value.as_str(), note.version))).collect();
+    let expected = fold.iter().filter_map(|(subject, belief)| {
+        let says = belief.says.as_deref()?;
+        Some((key_of_note(subject)?, (Some(says), belief.version)))
+    });
+    let expected: HashMap<_, _> = expected.collect();
+    if found == expected { Ok(()) } else { Err(format!("the notes are {found:.300?}, and should be {expected:.300?}")) }
 }
 
 type Files = Vec<(std::path::PathBuf, Vec<u8>)>;

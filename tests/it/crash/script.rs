@@ -8,7 +8,7 @@ use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
 use taskledger::vfs::ops::Vfs as _;
 use taskledger::{Batch, Durability, Error, Expect, Ledger, Maintenance, Options, Seq};
 
-use super::journal::{Fact, Journal, Ticket};
+use super::journal::{Fact, Journal, Ticket, key_of_note};
 
 /// Where the ledger is; its directory is created by the ledger.
 pub const DIR: &str = "/ledger";
@@ -35,7 +35,10 @@ pub struct Script {
 pub fn batch_of(facts: &[Fact]) -> Batch {
     let mut batch = Batch::new();
     for fact in facts {
-        batch.push(fact.task.as_str(), fact.event(), Expect::Any);
+        match key_of_note(&fact.task) {
+            Some(key) => batch.push_note(key, fact.event(), Expect::Any),
+            None => batch.push(fact.task.as_str(), fact.event(), Expect::Any),
+        };
     }
     batch
 }

@@ -5,7 +5,7 @@ use taskledger::TaskState::{Completed, Ready, Running};
 use taskledger::vfs::fault::{CallKind, Choice, Effect, Pending, SyncFailure};
 
 use super::company::together;
-use super::journal::{create, go, large, note};
+use super::journal::{create, go, large, note, note_removed, noted};
 use super::script::Script;
 
 /// What must come out at least once, so that a trace that tests nothing is noticed.
@@ -62,6 +62,20 @@ pub fn all() -> Vec<Trace> {
             let life =
                 |task: &str| vec![vec![create(task)], vec![go(task, Ready), note(task, "r")], vec![go(task, Running)]];
             together(&s.vfs, &mut s.journal, ["a", "b", "c", "d"].map(life).to_vec());
+        }),
+        ("notes beside tasks", Both, |s| {
+            s.open();
+            s.append(create("a"));
+            s.append(noted("a", 20));
+            s.batch(&[go("a", Ready), noted("dlq", 4200), note_removed("a"), create("b")]); // over two frames
+            s.kill();
+            s.open();
+            s.batch(&[noted("b", 30), noted("dlq", 5), go("a", Running)]);
+            s.batch(&[noted("b", 6), note_removed("b")]);
+            s.append(noted("dlq", 9000)); // this one rolls
+            assert_eq!(s.segments(), 2, "it did not roll");
+            s.append(note_removed("dlq"));
+            s.append(noted("a", 10));
         }),
         ("roll", Both, |s| roll(s, false)),
         ("roll with a spare made ahead", Both, |s| roll(s, true)),

@@ -41,7 +41,7 @@ pub struct Rare {
     pub digests: Vec<u64>,
     pub time_masks: Vec<u8>,
     pub time_stamps: Vec<i64>,
-    pub notes: Vec<(u16, u16, Vec<u8>)>,
+    pub extras: Vec<(u16, u16, Vec<u8>)>,
 }
 
 /// What bincode calls its standard configuration.

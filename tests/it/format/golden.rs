@@ -27,6 +27,10 @@ impl Story {
         Story { ledger: options(&vfs).open(DIR).expect("it opens"), vfs }
     }
 
+    fn note(&self, key: &str, event: Event) -> Receipt {
+        self.ledger.append_note(key, event).unwrap_or_else(|error| panic!("note {key}: {error}"))
+    }
+
     fn add(&self, task: &str, event: Event) -> Receipt {
         self.ledger.append(task, event).unwrap_or_else(|error| panic!("{task}: {error}"))
     }
@@ -172,6 +176,25 @@ fn numbers(story: &Story) {
     story.batch(steps);
 }
 
+/// Notes: one with the key of a task, null, removed and begun again, texts as written, and in one batch with tasks.
+fn notes(story: &Story) {
+    let noted = || Event::noted(serde_json::json!({"task": "a", "tries": 3}));
+    story.note("dlq:a", noted().by("worker-7").because("no try is left").cause(Seq(4)).key("dead 1"));
+    let again = story.note("dlq:a", noted().by("worker-7").because("no try is left").cause(Seq(4)).key("dead 1"));
+    assert!(again.replayed() && again.version() == 1, "the same request under the same key adds nothing");
+    story.note("a", Event::noted(serde_json::Value::Null));
+    story.note("dlq:a", Event::removed().by("janitor").key("dead 2"));
+    story.note("dlq:a", Event::noted_text(" {\n \"b\" : 1.0,\r\n\t\"a\": -0.0 } ").at(T0 - 7));
+    story.note("täsk/😀\0", Event::noted_text(&format!("{}{}", "[".repeat(127), "]".repeat(127))));
+    let mut batch = Batch::new();
+    batch.push("one", Event::updated(), Expect::Exists);
+    batch.push_note("one", Event::noted("x"), Expect::Absent);
+    batch.push_note("one", Event::removed(), Expect::Version(1));
+    batch.push_note("two", Event::noted(7), Expect::Any);
+    batch.check_note("dlq:a", Expect::Exists);
+    story.ledger.commit(batch).expect("the batch is legal");
+}
+
 /// Versions, distances to the entry before and to causes around 250; batches over several frames; rolls.
 fn distances(story: &Story) {
     story.add("v", Event::created());
@@ -207,7 +230,9 @@ fn end(story: &Story) {
     story.clock(T0 + 1);
     story.add("far", Event::updated().key("far 3").cause(Seq(1)));
     story.batch((0..3).map(|n| (format!("found {n}"), Event::created().by("recovery"))));
+    notes(story);
     story.ledger.maintain().expect("it vouches");
+    story.note("a", Event::noted(true));
     for late in [125, 126, 40_000] {
         story.clock(TIME_MS_MAX + late);
         story.add("late", Event::observed(TaskState::Skipped).created_at(TIME_MS_MAX));
@@ -330,6 +355,8 @@ fn the_golden_ledger_uses_all_of_the_format() {
     let segments: Vec<&Vec<u8>> = files.iter().filter(|(name, _)| name.ends_with(".log")).map(|it| it.1).collect();
     let reasons: Vec<u64> = segments.iter().map(|segment| number(segment, 108, 4)).collect();
     assert!(reasons.contains(&2) && reasons.first() == Some(&1) && reasons.last() == Some(&3), "{reasons:?}");
+    let bases: std::collections::BTreeSet<u64> = segments.iter().map(|segment| number(segment, 80, 8)).collect();
+    assert!(bases.len() < segments.len(), "a segment without an event: {bases:?}");
     let all: Vec<_> = segments.iter().flat_map(|segment| frames(segment)).collect();
     let kinds: std::collections::BTreeSet<u8> = all.iter().map(|frame| frame.kind).collect();
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
@@ -337,13 +364,16 @@ fn the_golden_ledger_uses_all_of_the_format() {
     assert_eq!(epochs.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
     let entries = bytes::read_files(&files).expect("it can be read");
     let count = |has: &dyn Fn(&Entry) -> bool| entries.iter().filter(|entry| has(entry)).count();
-    for kind in ["created", "transitioned", "updated", "requeued", "observed", "removed"] {
+    for kind in ["created", "transitioned", "updated", "requeued", "observed", "removed", "noted"] {
         assert!(count(&|entry| entry.event.kind().name() == kind) > 0, "{kind}");
     }
     assert!(count(&|entry| entry.said.is_some_and(|said| said > entry.at)) > 0);
+    assert!(count(&|entry| entry.note.is_some() && entry.event.kind().name() == "removed") > 1);
     assert!(count(&|entry| entry.version == Some(250)) > 0 && count(&|entry| entry.version == Some(251)) > 0);
     let lines = json_lines(&entries);
     let fields = [
+        "note",
+        "value",
         "inferred",
         "from",
         "attempts",

@@ -2,7 +2,7 @@
 //! so, and never with more memory than their content is worth.
 
 use taskledger::limits::FRAME_TEXT_BYTES_MAX;
-use taskledger::{Entry, Error};
+use taskledger::{Entry, Error, Verdict};
 
 use super::bytes::{
     EVENTS, EVENTS_MORE, Files, Frame, alone, frames, read_files, segment_name, set_in_page, verify_files, write_files,
@@ -164,7 +164,7 @@ fn words_that_expand_over_the_limit_are_damage() {
 
 #[test]
 fn an_event_of_a_later_version_is_a_later_format() {
-    for kind in [0, 7, 11, 12, 13, 14, 15] {
+    for kind in [0, 12, 13, 14, 15] {
         let mut body = created(1);
         body.heads[0] = body.heads[0] & 0xf0 | kind;
         let files = with_body(encode(&body), 1);
@@ -175,6 +175,77 @@ fn an_event_of_a_later_version_is_a_later_format() {
         let body = Body { heads: vec![0x20 | kind], moves: vec![0xff], flags: vec![0], ..Body::default() };
         let entries = read_files(&with_body(encode(&body), 1)).expect("it is known");
         assert_eq!((entries[0].event.kind().name(), &entries[0].task, entries[0].version), (name, &None, None));
+    }
+}
+
+/// A task `t0`, a note under the same key, and the note removed.
+fn noted() -> Body {
+    Body {
+        heads: vec![0x61, 0x67, 0x2b],
+        moves: vec![0xf0, 0xff, 0xff],
+        flags: vec![0, 2, 0],
+        numbers: vec![0],
+        ids: vec!["t0".to_owned(), "t0".to_owned()],
+        versions: vec![1, 1, 2],
+        backs: vec![1],
+        times: vec![0; 2],
+        outputs: vec!["null".to_owned()],
+        ..Body::default()
+    }
+}
+
+/// Ledgers in which a note is what no note can be, and what opening says of each.
+pub fn impossible_notes() -> Vec<(Files, &'static str)> {
+    let changes: &[Change] = &[
+        // What is named is a note, and number 1 is of neither kind, though two keys were named.
+        (|body| body.numbers = vec![1], "note number 1"),
+        // A task's event with the number of the second key.
+        (|body| (body.heads[2], body.moves[2], body.numbers) = (0x26, 0x0f, vec![1]), "task number 1"),
+        // Before any note was named.
+        (
+            |body| {
+                (body.heads[1], body.ids, body.numbers) = (0x27, vec!["t0".to_owned()], vec![0, 0]);
+            },
+            "note number 0",
+        ),
+        // Versions and removals are of the note, not of the task.
+        (|body| (body.heads[1], body.moves[1], body.flags[1], body.outputs) = (0x6b, 0xff, 0, vec![]), "note it meets"),
+        (|body| (body.versions, body.backs) = (vec![1, 2, 3], vec![1, 1]), "version"),
+        (|body| body.heads[2] = 0x26, "state"),
+        // What a note does not have.
+        (|body| body.moves[1] = 0x0f, "a note has none"),
+        (|body| body.moves[1] = 0xf0, "none of the fields"),
+        (|body| body.heads[1] |= 0x10, "none of the fields"),
+        (|body| (body.flags[1], body.attempts) = (3, vec![1]), "none of the fields"),
+        (|body| body.flags[2] = 128, "none of the fields"),
+        (|body| body.flags[2] = 256, "none of the fields"),
+        (|body| (body.flags[2], body.outputs) = (2, vec!["1".to_owned(), "2".to_owned()]), "none of the fields"),
+        (|body| (body.flags[1], body.outputs) = (0, vec![]), "without a value"),
+        (|body| (body.flags[1], body.outputs) = (128, vec![]), "none of the fields"),
+        // Limits.
+        (|body| body.ids[1].clear(), "note key is empty"),
+        (|body| body.ids[1] = "x".repeat(1281), "note key has 1281"),
+        (|body| body.outputs[0] = "{".to_owned(), "value is not JSON"),
+        (|body| body.outputs[0] = "[".repeat(128) + &"]".repeat(128), "value nests 128 deep"),
+        (|body| body.outputs[0] = format!("\"{}\"", "x".repeat((12 << 20) - 1)), "value has 12582913 bytes"),
+    ];
+    let changed = changes.iter().map(|(change, message)| {
+        let mut body = noted();
+        change(&mut body);
+        (with_body(encode(&body), 3), *message)
+    });
+    changed.collect()
+}
+
+#[test]
+fn a_number_of_a_note_never_leads_to_a_task_nor_one_of_a_task_to_a_note() {
+    let entries = read_files(&with_body(encode(&noted()), 3)).expect("it is legal");
+    let about: Vec<_> = entries.iter().map(|entry| (entry.task.as_deref(), entry.note.as_deref())).collect();
+    assert_eq!(about, [(Some("t0"), None), (None, Some("t0")), (None, Some("t0"))]);
+    for (n, (files, message)) in impossible_notes().into_iter().enumerate() {
+        let (read, written) = (read_files(&files), write_files(&files));
+        assert!(is_damaged(&read, message) && is_damaged(&written, message), "change {n}: {read:?}");
+        assert_eq!(verify_files(&files).expect("it can be read").verdict(), Verdict::Damaged, "change {n}");
     }
 }
 

@@ -12,7 +12,7 @@ use super::bytes::{
     DIR, EVENTS, FRAME_HEADER, Files, frames, options, put, read, read_files, segment_name, set_in_page, verify_files,
 };
 use super::golden::{canon_lines, committed, dir, json_lines, make, same_lines};
-use super::hostile::with_last;
+use super::hostile::{impossible_notes, with_last};
 use super::mutated::{in_place, mutated};
 use crate::support::{Rng, say};
 
@@ -164,6 +164,16 @@ fn both_readers_judge_hostile_ledgers_alike() {
 }
 
 #[test]
+fn both_readers_refuse_notes_that_cannot_be() {
+    for (n, (files, message)) in impossible_notes().into_iter().enumerate() {
+        assert_eq!(verdict(&files), 5);
+        let Some(found) = reader(&[], on_disk(&files).path()) else { return };
+        let said = String::from_utf8_lossy(&found.stderr).into_owned();
+        assert_eq!(found.status.code(), Some(5), "change {n}, {message}: {said}");
+    }
+}
+
+#[test]
 fn both_readers_refuse_a_later_format() {
     let golden = committed();
     let mut all = vec![with_last(6, b"later", 0), with_last(127, b"later", 1)];
@@ -206,6 +216,9 @@ fn wide() -> Files {
         for _ in 0..=rng.below(4) {
             batch.push(format!("task {}", rng.below(300)), by_chance(&mut rng, &ledger), Expect::Any);
         }
+        // Notes under the keys of tasks, known and new ones in turn.
+        let value = format!("[{}, \"{}\"]", rng.next(), "v".repeat(rng.below(300) as usize));
+        batch.push_note(format!("task {}", rng.below(300)), Event::noted_text(&value), Expect::Any);
         // A key may have been used for something else, which is a refusal like any other.
         let _ = ledger.commit(batch);
         if rng.below(40) == 0 {

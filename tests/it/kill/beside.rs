@@ -59,7 +59,7 @@ fn append_for_ever(ledger: &Ledger, name: &str) {
 
 /// One line for the whole receipt, under one lock, flushed: it is out before the next append of this thread.
 fn tell(receipt: &Receipt) {
-    let items = receipt.items().iter().map(|item| format!(" {} {} {}", item.task, item.seq, item.version));
+    let items = receipt.items().iter().map(|item| format!(" {} {} {}", item.subject, item.seq, item.version));
     let line = format!("receipt {}{}\n", receipt.epoch(), items.collect::<String>());
     let mut out = std::io::stdout().lock();
     out.write_all(line.as_bytes()).and_then(|()| out.flush()).expect("the parent listens");

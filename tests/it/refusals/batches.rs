@@ -66,8 +66,8 @@ fn a_batch_without_an_event_is_refused() {
     only_looks.check("a", Expect::Exists);
     for batch in [Batch::new(), only_looks] {
         let error = site.refuses(|ledger| ledger.commit(batch));
-        let Error::Limit { task, what, problem } = &error else { panic!("{error:?}") };
-        assert_eq!((task.as_str(), *what, problem.as_str()), ("", "batch", "has no event"));
+        let Error::Limit { subject, what, problem } = &error else { panic!("{error:?}") };
+        assert_eq!((subject, *what, problem.as_str()), (&None, "batch", "has no event"));
         assert_eq!((error.code(), error.to_string().as_str()), ("LIMIT", "batch has no event"));
     }
     site.goes_on();

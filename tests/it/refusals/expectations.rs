@@ -68,10 +68,10 @@ fn each_expectation_that_does_not_hold_says_what_was_found_and_who_moved_it_ther
                 (seq, None) => format!(" (moved there at seq {seq}, time {})", found.5),
             };
             assert_eq!(error.to_string(), format!("{task}: expected {words}, found {}{moved}", found.0));
-            let Error::Conflict { task: named, expected, found: told, version, state, seq, actor, at } = error else {
+            let Error::Conflict { subject, expected, found: told, version, state, seq, actor, at } = error else {
                 panic!("no conflict")
             };
-            assert_eq!((named.as_str(), *expected), (task, expect.clone()));
+            assert_eq!((subject.task(), *expected), (Some(task), expect.clone()));
             let told = (told.as_str(), version, state, seq.0, actor.as_deref(), at);
             assert_eq!(told, found, "{task} {expect}");
         }

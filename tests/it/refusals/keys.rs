@@ -4,7 +4,7 @@ use serde_json::json;
 use taskledger::{Batch, Error, Event, Expect, Receipt, Result, Seq, TaskState};
 
 use super::program::{Program, says};
-use super::site::Site;
+use super::site::{Site, task_of};
 
 /// Task a: created under "one", seq 1. Then a batch: a and b under "two", seq 2 and 3.
 fn site() -> Site {
@@ -18,8 +18,8 @@ fn site() -> Site {
 }
 
 fn assert_key(error: &Error, task: &str, key: &str, seq: u64) {
-    let Error::Key { task: named, key: used, seq: at } = error else { panic!("{error:?}") };
-    assert_eq!((named.as_str(), used.as_str(), *at, error.code()), (task, key, Seq(seq), "KEY"));
+    let Error::Key { subject, key: used, seq: at } = error else { panic!("{error:?}") };
+    assert_eq!((subject.task(), used.as_str(), *at, error.code()), (Some(task), key, Seq(seq), "KEY"));
     assert_eq!(error.to_string(), format!("{task}: the key {key:?} was used for something else at seq {seq}"));
 }
 
@@ -81,8 +81,8 @@ fn a_task_has_a_key_once_in_a_batch() {
     let site = site();
     let event = || Event::updated().key("three");
     let error = site.refuses(|ledger| commit(ledger, &[("a", event()), ("b", event()), ("a", event())]));
-    let Error::Limit { task, what, .. } = &error else { panic!("{error:?}") };
-    assert_eq!((task.as_str(), *what, error.code()), ("a", "key", "LIMIT"));
+    let Error::Limit { subject, what, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((task_of(subject), *what, error.code()), (Some("a"), "key", "LIMIT"));
     assert_eq!(error.to_string(), "a: key \"three\" is used twice in the batch");
     commit(&site.open(), &[("a", event()), ("b", event())]).expect("a key belongs to its task");
     site.goes_on();

@@ -12,7 +12,7 @@ use taskledger::{Batch, Error, Event, Expect, Ledger};
 
 use super::files::Files;
 use super::program::{Program, says};
-use super::site::{Site, options, refuses, untouched};
+use super::site::{Site, options, refuses, task_of, untouched};
 
 fn text(bytes: usize) -> String {
     "x".repeat(bytes)
@@ -39,6 +39,9 @@ fn no_limit_is_forgotten_here() {
         "ERROR_BYTES_MAX",
         "OUTPUT_BYTES_MAX",
         "OUTPUT_DEPTH_MAX",
+        "NOTE_KEY_BYTES_MAX",
+        "NOTE_VALUE_BYTES_MAX",
+        "NOTE_DEPTH_MAX",
         "BATCH_EVENTS_MAX",
         "BATCH_BYTES_MAX",
         "STATED_AHEAD_MS_MAX",
@@ -66,7 +69,7 @@ fn no_limit_is_forgotten_here() {
     let mut listed: Vec<&str> = tested.into_iter().chain(not_met).collect();
     found.sort_unstable();
     listed.sort_unstable();
-    assert_eq!(found, listed, "each limit is tested here or in `times`, or it is said why not");
+    assert_eq!(found, listed, "each limit is tested here, in `times` or in `notes`, or it is said why not");
 }
 
 /// A field and its limit: what it is called, the event with so much of it, and the line with so much of it.
@@ -144,8 +147,8 @@ fn each_field_is_taken_at_its_limit_and_refused_one_above() {
             json!({"task": task, "event": "created", field: value})
         };
         let error = by_library.refuses(|ledger| ledger.append(&*task, event(most + 1)));
-        let Error::Limit { task: named, what: field, problem } = &error else { panic!("{error:?}") };
-        assert_eq!((named.as_str(), *field, error.code()), (task.as_str(), what, "LIMIT"));
+        let Error::Limit { subject, what: field, problem } = &error else { panic!("{error:?}") };
+        assert_eq!((task_of(subject), *field, error.code()), (Some(task.as_str()), what, "LIMIT"));
         says(problem, &[&(most + 1).to_string(), &format!("at most {most} are allowed")]);
         assert_eq!(error.to_string(), format!("{task}: {what} {problem}"));
         let told = by_program.refuses_line("LIMIT", &with(most + 1));
@@ -199,8 +202,8 @@ fn names_must_not_be_empty_and_ids_not_too_long() {
     let errors =
         [site.refuses(|ledger| ledger.append(&*over, Event::created())), site.refuses(|ledger| ledger.commit(looks))];
     for error in errors {
-        let Error::Limit { task, what, problem: found } = &error else { panic!("{error:?}") };
-        assert_eq!((task, *what, found), (&named, "task id", &problem));
+        let Error::Limit { subject, what, problem: found } = &error else { panic!("{error:?}") };
+        assert_eq!((task_of(subject), *what, found), (Some(named.as_str()), "task id", &problem));
         assert_eq!(error.to_string(), format!("{named}: task id {problem}"));
     }
     let told = site.refuses_line("LIMIT", &json!({"task": over, "event": "created"}));
@@ -239,7 +242,7 @@ fn a_batch_has_at_most_65535_events() {
         batch
     };
     let error = site.refuses(|ledger| ledger.commit(of(BATCH_EVENTS_MAX + 1)));
-    assert!(matches!(&error, Error::Limit { task, what: "batch", .. } if task.is_empty()), "{error:?}");
+    assert!(matches!(&error, Error::Limit { subject: None, what: "batch", .. }), "{error:?}");
     assert_eq!(error.to_string(), "batch has 65536 events, at most 65535 are allowed");
     assert_eq!(site.open().commit(of(BATCH_EVENTS_MAX)).unwrap().seq().0, BATCH_EVENTS_MAX as u64);
     site.goes_on();
@@ -276,7 +279,7 @@ fn a_batch_takes_at_most_64_mib() {
     let error = refuses(&ledger, &site.dir, |ledger| ledger.commit(of(OUTPUT_BYTES_MAX)));
     let most = OUTPUT_BYTES_MAX - (number_behind("takes ", &error) - BATCH_BYTES_MAX);
     let error = refuses(&ledger, &site.dir, |ledger| ledger.commit(of(most + 1)));
-    assert!(matches!(&error, Error::Limit { task, what: "batch", .. } if task.is_empty()), "{error:?}");
+    assert!(matches!(&error, Error::Limit { subject: None, what: "batch", .. }), "{error:?}");
     assert_eq!(error.code(), "LIMIT");
     assert_eq!(error.to_string(), "batch takes 67108865 bytes, at most 67108864 are allowed");
     ledger.commit(of(most)).expect("64 MiB to the byte");
@@ -295,8 +298,8 @@ fn one_event_takes_at_most_a_frame() {
     };
     let ledger = site.open();
     let error = refuses(&ledger, &site.dir, |ledger| ledger.append("a", of(META_VALUE_BYTES_MAX)));
-    let Error::Limit { task, what, .. } = &error else { panic!("{error:?}") };
-    assert_eq!((task.as_str(), *what, error.code()), ("a", "event", "LIMIT"));
+    let Error::Limit { subject, what, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((task_of(subject), *what, error.code()), (Some("a"), "event", "LIMIT"));
     // A frame also has a header and what goes around its columns.
     let most = number_behind("at most ", &error);
     assert!(most < FRAME_BYTES_MAX && most > FRAME_BYTES_MAX - 1024, "{error}");
@@ -322,8 +325,8 @@ fn a_segment_has_16_kib_to_1_gib() {
     for bytes in [0, SEGMENT_BYTES_MIN - 1, SEGMENT_BYTES_MAX + 1, u64::MAX] {
         let home = elsewhere.parent().unwrap();
         let error = untouched(home, || options().segment_size(bytes).open(&elsewhere));
-        let Error::Limit { task, what, problem } = &error else { panic!("{error:?}") };
-        assert_eq!((task.as_str(), *what, error.code()), ("", "segment size", "LIMIT"));
+        let Error::Limit { subject, what, problem } = &error else { panic!("{error:?}") };
+        assert_eq!((task_of(subject), *what, error.code()), (None, "segment size", "LIMIT"));
         assert_eq!(*problem, format!("is {bytes} bytes, allowed are {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"));
         let args = ["import", "-D", elsewhere.to_str().unwrap(), "--segment-size", &bytes.to_string()];
         let usage = Program::default().refused(&args, "", 2, "USAGE");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use taskledger::{Change, Error, Event, TaskState};
 
 use super::program::{Program, says};
-use super::site::Site;
+use super::site::{Site, task_of};
 
 fn one() -> Site {
     Site::new(|ledger| drop(ledger.append("a", Event::created()).unwrap()))
@@ -122,8 +122,8 @@ fn an_output_that_is_no_json_is_refused_by_the_library() {
         let event = Event::updated().output_text(text);
         assert!(matches!(event.output_change(), Change::Set(_)), "nothing is checked yet");
         let error = site.refuses(|ledger| ledger.append("a", event));
-        let Error::Limit { task, what, problem } = &error else { panic!("{error:?}") };
-        assert_eq!((task.as_str(), *what, error.code()), ("a", "output", "LIMIT"));
+        let Error::Limit { subject, what, problem } = &error else { panic!("{error:?}") };
+        assert_eq!((task_of(subject), *what, error.code()), (Some("a"), "output", "LIMIT"));
         says(problem, &[if text.is_empty() { "is empty" } else { "is not JSON: " }]);
     }
     // A number that JSON allows and no reader could give back.

@@ -55,10 +55,8 @@ fn assert_illegal(
     (from, to): (Option<TaskState>, Option<TaskState>),
     why: &str,
 ) {
-    let Error::Illegal { task: named, event: kind, from: before, to: after, reason } = error else {
-        panic!("{error:?}")
-    };
-    assert_eq!((named.as_str(), *kind, *before, *after, *reason), (task, event, from, to, why));
+    let Error::Illegal { subject, event: kind, from: before, to: after, reason } = error else { panic!("{error:?}") };
+    assert_eq!((subject.task(), *kind, *before, *after, *reason), (Some(task), event, from, to, why));
     assert_eq!(error.code(), "ILLEGAL");
     let to = to.map_or(String::new(), |to| format!(" to {to}"));
     let from = from.map_or(String::new(), |from| format!(" from {from}"));

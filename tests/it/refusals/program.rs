@@ -16,8 +16,10 @@ use crate::support::taskledger;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `taskledger.error/1` may name beside code, exit, message and hint.
-const COORDINATES: [&str; 13] =
-    ["line", "task", "from", "to", "expected", "found", "seq", "path", "offset", "pid", "since", "field", "version"];
+const COORDINATES: [&str; 14] = [
+    "line", "task", "note", "from", "to", "expected", "found", "seq", "path", "offset", "pid", "since", "field",
+    "version",
+];
 
 /// The commands that only read, with a task that need not be there.
 pub const READERS: [&[&str]; 6] = [&["info"], &["ls"], &["show", "t"], &["history", "t"], &["log"], &["verify"]];
@@ -90,7 +92,7 @@ impl Program {
         assert!(ran.out.lines().all(is_word), "no data beside a refusal: {what}");
 
         let message = error["message"].as_str().expect("a message");
-        let said = people.err.lines().filter(|line| !line.starts_with("taskledger: note: "));
+        let said = people.err.lines().filter(|line| !line.starts_with("taskledger: remark: "));
         let said: String = said.map(|line| format!("{line}\n")).collect();
         if code == "USAGE" {
             // For people the usage follows.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use taskledger::vfs::ops::Vfs;
 use taskledger::vfs::real::RealVfs;
-use taskledger::{Error, Event, Filter, Ledger, Level, Maintenance, Options, Receipt, Seq, Verdict};
+use taskledger::{Error, Event, Filter, Ledger, Level, Maintenance, Options, Receipt, Seq, Subject, Verdict};
 use tempfile::TempDir;
 
 use super::files::Files;
@@ -22,6 +22,11 @@ pub fn home() -> TempDir {
 /// A path as an argument.
 pub fn arg(path: &Path) -> &str {
     path.to_str().expect("temporary directories are UTF-8")
+}
+
+/// The id, where an error names a task.
+pub fn task_of(subject: &Option<Subject>) -> Option<&str> {
+    subject.as_ref().and_then(Subject::task)
 }
 
 /// Small segments, and no thread that writes at a time of its own.
