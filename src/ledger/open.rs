@@ -276,6 +276,8 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
 
     let continued = end.last.tail.last_nonzero.is_none();
     let head = end.last_seq();
+    // No frame may be of an earlier time than the one before it, though that one may hold no entry.
+    let head_at = tasks.at.max(whole.at);
     let (active, offset, vouched, numbers) = if continued {
         let numbers = |keys: &[Arc<str>]| {
             let numbered = keys.iter().zip(0..);
@@ -292,7 +294,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
             identity,
             number: last.header.number + 1,
             base: whole.next,
-            base_at: tasks.at,
+            base_at: head_at,
             capacity: spare.capacity,
             salt: u32::from_le_bytes(salt),
             reason: Reason::Recovery,
@@ -310,7 +312,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         (new, HEADER_BYTES, head, Each::default())
     };
     let live = Live::open(vfs, &names::live(dir), options.file_mode, identity.uuid)?;
-    let start = Start { head, head_at: tasks.at, active, offset, chain: whole.chain, numbers, vouched, epoch };
+    let start = Start { head, head_at, active, offset, chain: whole.chain, numbers, vouched, epoch };
     let process = vfs.process();
     let core = Core {
         vfs: Arc::clone(&options.vfs),

@@ -5,6 +5,7 @@ mod bytes;
 mod codec;
 mod golden;
 mod hostile;
+mod listing;
 mod mended;
 mod mutated;
 mod offsets;

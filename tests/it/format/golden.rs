@@ -3,7 +3,6 @@
 //! `TASKLEDGER_BLESS=1 cargo test --test it format` writes the files under tests/format/golden anew. That is right
 //! when the ledger below grows, and never right when only the code has changed: then the format has changed.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use taskledger::limits::TIME_MS_MAX;
@@ -11,6 +10,7 @@ use taskledger::vfs::fault::{MemVfs, Op};
 use taskledger::{Batch, Entry, Event, Expect, Ledger, Receipt, Seq, TaskState, canon};
 
 use super::bytes::{self, DIR, Files, frames, number, options};
+use super::listing::{self, from_hex, hex, to_hex};
 
 /// When the story begins, in milliseconds since the Unix epoch.
 pub const T0: u64 = 1_600_000_000_000;
@@ -244,54 +244,9 @@ pub fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        write!(out, "{byte:02x}").expect("a string takes all");
-        out
-    })
-}
-
-/// Its length, then every 32 bytes that are not all zero, each with its offset.
-fn to_hex(bytes: &[u8]) -> String {
-    let mut out = format!("length: {}\n", bytes.len());
-    for (n, row) in bytes.chunks(32).enumerate() {
-        if row.iter().any(|&byte| byte != 0) {
-            writeln!(out, "{}: {}", n * 32, hex(row)).expect("a string takes all");
-        }
-    }
-    out
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    for line in text.lines() {
-        let (offset, value) = line.split_once(": ").expect("a line has an offset and bytes");
-        if offset == "length" {
-            out.resize(value.parse().expect("a length is a number"), 0);
-            continue;
-        }
-        let digits = value.as_bytes().chunks(2);
-        let byte = |pair: &[u8]| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).expect("two hex digits");
-        let row: Vec<u8> = digits.map(byte).collect();
-        bytes::put(&mut out, offset.parse().expect("an offset is a number"), &row);
-    }
-    out
-}
-
 /// The golden files as they are committed.
 pub fn committed() -> Files {
-    let read =
-        |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let listed = std::fs::read_dir(dir().join("golden")).expect("the golden files are there");
-    let paths = listed.map(|item| item.expect("the folder can be listed").path());
-    let hexes = paths.filter(|path| path.extension().is_some_and(|extension| extension == "hex"));
-    hexes
-        .map(|path| {
-            let stem = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
-            let name = if stem.ends_with(".log") { format!("log/{stem}") } else { stem };
-            (name, from_hex(&read(&path)))
-        })
-        .collect()
+    listing::read(&dir().join("golden"))
 }
 
 /// One line of JSON for each entry.

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use taskledger::Event;
+
 use super::bytes::{
-    DIR, EVENTS, EVENTS_MORE, Frame, alone, crc, frames, in_memory, options, put, read_files, segment_name,
+    DIR, EVENTS, EVENTS_MORE, Frame, alone, crc, frames, in_memory, options, put, read, read_files, segment_name,
     set_in_page, verify_files, write_files,
 };
 use super::codec::encode;
@@ -58,6 +60,20 @@ fn the_highest_epoch_is_no_panic() {
     assert!(write_files(&files).is_err());
 }
 
+/// A local fact of a later time than any entry: opening for writing put frames of an earlier time behind it, and what the
+/// writer had acknowledged could not be read any more.
+#[test]
+fn a_writer_goes_on_behind_a_local_fact_of_a_later_time() {
+    let files = committed();
+    let (open, _) = start(&files);
+    let files = alone(&files, &[Frame { time: open.time + 10_000_000_000_000, ..open }]);
+    let vfs = in_memory(&files);
+    let ledger = options(&vfs).open(DIR).expect("it is legal");
+    ledger.append("a", Event::created()).expect("it goes on");
+    ledger.close().expect("there is room");
+    assert_eq!(read(options(&vfs), Path::new(DIR)).expect("what was acknowledged is read").len(), 1);
+}
+
 #[test]
 fn the_highest_seq_is_no_panic() {
     let mut files = committed();
@@ -87,7 +103,7 @@ fn the_highest_count_of_live_is_no_panic() {
         let ledger = vfs.open(&Path::new(DIR).join("LEDGER"), Access::Read).expect("it is there");
         ledger.inode().expect("it has an inode")
     };
-    let mut slot = vec![0; 64];
+    let mut slot = vec![0; 72];
     put(&mut slot, 48, &inode.to_le_bytes());
     put(&mut slot, 56, &u64::MAX.to_le_bytes());
     let sum = crc(&[&files["LEDGER"][32..48], &slot[4..]]);
