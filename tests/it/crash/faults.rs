@@ -1,16 +1,22 @@
 //! Every call fails once, in every way that its kind can fail; then the process is killed and the ledger opened anew.
+//!
+//! In a buffered script an append that returned must be there after a kill, and only what the ledger called durable after
+//! a power cut. A sync that fails while nobody waits for it must be told by every later append, by closing, and by a sync
+//! of what is not durable; where all is durable already (only the vouch failed), a sync may say so.
 
 use taskledger::vfs::fault::{CallKind, Effect, Fault, Limits, SyncFailure};
 use taskledger::{Error, Seq};
 
-use super::journal::{Fact, create, large};
+use super::journal::{Fact, create, large, note};
 use super::oracle::{entries_match, judge, told};
 use super::script::{DIR, EIO, ENOSPC, Script, options};
 
 /// A step of a script that goes on whatever fails.
 enum Step {
     Open,
+    OpenBuffered,
     Batch(Vec<Fact>),
+    Sync,
     Maintain,
     Close,
 }
@@ -82,6 +88,49 @@ fn reopen() -> Vec<Step> {
     vec![Step::Open, Step::Batch(vec![create("x")]), Step::Maintain, sized("y", 700), Step::Close]
 }
 
+fn buffered_life() -> Vec<Step> {
+    vec![
+        Step::OpenBuffered,
+        Step::Batch(vec![create("a")]),
+        Step::Batch(vec![create("b"), create("c")]),
+        Step::Maintain,
+        Step::Batch(vec![create("d")]),
+        Step::Batch(vec![create("e"), note("e", "x"), large("e", 700)]),
+        Step::Sync,
+        Step::Batch(vec![create("f")]),
+        Step::Maintain,
+        Step::Sync,
+        sized("g", 5000),
+        Step::Maintain,
+        sized("h", 4500), // this one rolls
+        Step::Batch(vec![create("i")]),
+        Step::Batch(vec![create("j")]),
+        Step::Close,
+    ]
+}
+
+fn buffered_roll_without_spare() -> Vec<Step> {
+    vec![
+        Step::OpenBuffered,
+        sized("a", 5000),
+        sized("b", 4500), // this one rolls
+        Step::Batch(vec![create("c")]),
+        Step::Sync,
+        Step::Batch(vec![create("d")]),
+    ]
+}
+
+fn buffered_reopen() -> Vec<Step> {
+    vec![
+        Step::OpenBuffered,
+        Step::Batch(vec![create("x")]),
+        Step::Maintain,
+        sized("y", 700),
+        Step::Batch(vec![create("z")]),
+        Step::Close,
+    ]
+}
+
 type Prepare = fn(&mut Script);
 type Steps = fn() -> Vec<Step>;
 
@@ -92,6 +141,9 @@ fn scripts() -> Vec<(&'static str, Prepare, Steps)> {
         ("reopen after a close", |s| (s.open(), s.append(create("a")), s.close()).0, reopen),
         ("reopen after a failed sync", |s| unknown(s, Effect::Error), reopen),
         ("reopen after half a write", |s| unknown(s, Effect::ErrorAfter(700)), reopen),
+        ("buffered life", |_| (), buffered_life),
+        ("buffered roll without a spare", |_| (), buffered_roll_without_spare),
+        ("buffered, reopened after a kill", written_and_killed, buffered_reopen),
     ]
 }
 
@@ -106,22 +158,47 @@ fn unknown(s: &mut Script, effect: Effect) {
     s.kill();
 }
 
+/// Some of it was synced, some only written.
+fn written_and_killed(s: &mut Script) {
+    s.open_buffered();
+    s.batch(&[create("a")]);
+    s.sync();
+    s.batch(&[create("b"), large("b", 700)]);
+    s.kill();
+}
+
 /// What became of a script.
 #[derive(Debug, Default)]
 struct Played {
     unknown: u64,
     refused: u64,
+    /// Syncs that failed while nobody waited for them, and were told afterwards.
+    behind: u64,
 }
 
-fn play(s: &mut Script, steps: &[Step]) -> Result<Played, String> {
+impl Played {
+    fn add(&mut self, other: &Played) {
+        self.unknown += other.unknown;
+        self.refused += other.refused;
+        self.behind += other.behind;
+    }
+}
+
+/// Plays a script. `failing` is the call that fails, where that is a sync which says so: it must not go untold.
+fn play(s: &mut Script, steps: &[Step], failing: Option<usize>) -> Result<Played, String> {
     let mut played = Played::default();
     let mut is_open = false;
     let mut poisoned = false;
+    // A sync failed behind the scenes; what comes next must tell.
+    let mut untold = false;
+    let fails = |before, s: &Script| failing.is_some_and(|call| (before..s.vfs.calls()).contains(&call));
     for step in steps {
+        let before = s.vfs.calls();
         match step {
-            Step::Open => {
+            Step::Open | Step::OpenBuffered => {
                 for _ in 0..2 {
-                    match s.try_open() {
+                    let opened = if matches!(step, Step::Open) { s.try_open() } else { s.try_open_buffered() };
+                    match opened {
                         Ok(()) => is_open = true,
                         Err(Error::Io { .. } | Error::NoSpace { .. }) => continue,
                         Err(error) => return Err(format!("opening says {}", told(&error))),
@@ -133,6 +210,8 @@ fn play(s: &mut Script, steps: &[Step]) -> Result<Played, String> {
             Step::Batch(facts) => match (s.try_batch(facts), poisoned) {
                 (Err(Error::Poisoned { .. }), true) => played.refused += 1,
                 (other, true) => return Err(format!("an append after the poison says {other:?}")),
+                (Ok(()), false) if untold => return Err("an append does not tell that a sync failed".to_owned()),
+                (Ok(()), false) if fails(before, s) => return Err("an append hides a sync that failed".to_owned()),
                 (Ok(()), false) => {}
                 (Err(Error::Unknown { .. }), false) => {
                     poisoned = true;
@@ -145,19 +224,39 @@ fn play(s: &mut Script, steps: &[Step]) -> Result<Played, String> {
                 (Err(Error::Io { .. } | Error::NoSpace { .. }), false) => played.refused += 1,
                 (Err(error), false) => return Err(format!("an append says {}", told(&error))),
             },
+            Step::Sync => match (s.owes() || played.unknown > 0, s.try_sync()) {
+                (true, Ok(())) if untold || poisoned => return Err("a sync does not tell that one failed".to_owned()),
+                (_, Ok(())) if fails(before, s) => return Err("a sync that failed is retried in silence".to_owned()),
+                (_, Ok(())) => {}
+                (true, Err(Error::Unknown { .. })) => {
+                    poisoned = true;
+                    played.unknown += 1;
+                }
+                (_, Err(error)) => return Err(format!("syncing says {}", told(&error))),
+            },
             Step::Maintain => match s.ledger().maintain() {
+                Ok(()) if fails(before, s) => {
+                    untold = true;
+                    played.behind += 1;
+                }
                 Ok(()) | Err(Error::Io { .. } | Error::NoSpace { .. }) => {}
                 Err(Error::Poisoned { .. }) => poisoned = true,
                 Err(error) => return Err(format!("maintaining says {}", told(&error))),
             },
             Step::Close => match s.try_close() {
-                Ok(()) if !poisoned => {}
+                Ok(()) if !poisoned && !untold && !fails(before, s) => {}
                 Err(Error::Poisoned { .. }) => {}
-                other => return Err(format!("closing says {other:?}, poisoned: {poisoned}")),
+                other => return Err(format!("closing says {other:?}, poisoned: {poisoned}, untold: {untold}")),
             },
         }
+        s.learn();
     }
     Ok(played)
+}
+
+/// Whether the call fails as a sync that says so.
+fn fails_a_sync(kind: CallKind, way: &Way) -> bool {
+    kind == CallKind::SyncData && way.effect != Effect::Sync(SyncFailure::ReportedLate)
 }
 
 #[test]
@@ -168,9 +267,11 @@ fn every_call_fails_once() {
         let mut sound = Script::new();
         prepare(&mut sound);
         let from = sound.vfs.calls();
-        play(&mut sound, &steps()).expect("nothing fails here");
+        play(&mut sound, &steps(), None).expect("nothing fails here");
         let kinds = sound.vfs.call_kinds();
-        let (mut runs, mut states, mut unknown, mut refused) = (0, 0, 0, 0);
+        let (mut runs, mut states, mut all) = (0, 0, Played::default());
+        // Runs in which a kill leaves more than a power cut must, and states in which a power cut took of that.
+        let (mut only_written, mut taken) = (0, 0);
         for (call, kind) in kinds.iter().enumerate().skip(from) {
             for way in ways(*kind) {
                 let mut s = Script::new();
@@ -179,42 +280,61 @@ fn every_call_fails_once() {
                 fault.sticky = way.sticky;
                 s.vfs.fail_at(call, fault);
                 let told = |what: String| format!("script {name:?}, call {call} ({kind:?}), {way:?}:\n    => {what}");
-                let played = play(&mut s, &steps());
+                let played = play(&mut s, &steps(), fails_a_sync(*kind, &way).then_some(call));
                 s.vfs.clear_faults();
                 match played {
-                    Ok(played) => (unknown, refused) = (unknown + played.unknown, refused + played.refused),
+                    Ok(played) => all.add(&played),
                     Err(what) => {
+                        // What is retried without end after one failure would hang where each try fails.
                         failures.push(told(what));
-                        continue;
+                        break;
                     }
                 }
                 runs += 1;
                 let mut want = s.journal.want(usize::MAX);
+                let mut want_killed = s.journal.want_after_kill();
                 let killed = s.vfs.kill();
                 let lied = way.effect == Effect::Sync(SyncFailure::ReportedLate);
                 if want.born && lied {
                     // As long as the power stays on, everything can still be read.
                     let read = options(&killed).open_read_only(DIR).map_err(|error| error.to_string());
-                    let read = read.and_then(|reader| entries_match(reader.view().entries(Seq::FIRST), &want));
+                    let read = read.and_then(|reader| entries_match(reader.view().entries(Seq::FIRST), &want_killed));
                     failures.extend(read.err().map(|what| told(format!("killed: {what}"))));
                 }
                 if lied {
                     (want.acked, want.may_refuse) = (0, true);
+                    want_killed = want.clone();
                     // The error that the lie left behind may come out of recovery's own sync; once.
                     drop(options(&killed).open(DIR));
                 }
-                failures.extend(judge(&killed.fork(), &want).err().map(|what| told(format!("killed: {what}"))));
-                states += 1 + s.vfs.pending(s.vfs.trace_len()).states(&limits, &mut |image, choice| {
-                    if let Err(what) = judge(&image, &want) {
-                        failures.push(told(format!("power cut at the end, {choice:?}: {what}")));
-                    }
+                if way.effect == Effect::Sync(SyncFailure::LiveOldDiskOld) {
+                    // This one takes what was written away from everybody at once.
+                    want_killed = want.clone();
+                }
+                only_written += u64::from(want_killed.acked > want.acked);
+                failures.extend(judge(&killed.fork(), &want_killed).err().map(|what| told(format!("killed: {what}"))));
+                states += 1 + s.vfs.pending(s.vfs.trace_len()).states(&limits, &mut |image, choice| match judge(
+                    &image, &want,
+                ) {
+                    Ok(judged) => taken += u64::from(judged.kept < want_killed.acked),
+                    Err(what) => failures.push(told(format!("power cut at the end, {choice:?}: {what}"))),
                 });
             }
         }
         println!(
-            "{name:<28} {} calls, {runs} faults, {states} states, {unknown} unknown, {refused} refused",
-            kinds.len() - from
+            "{name:<32} {} calls, {runs} faults, {states} states, {} unknown, {} refused, {} told later; \
+             {only_written} with more than is durable, {taken} states without it",
+            kinds.len() - from,
+            all.unknown,
+            all.refused,
+            all.behind
         );
+        assert!(all.unknown > 0 || all.refused > 0 || !failures.is_empty(), "script {name:?}: no fault is ever told");
+        if name.starts_with("buffered") && failures.is_empty() {
+            assert!(only_written > 0 && taken > 0, "script {name:?}: nothing is written and not durable");
+            let behind = steps().iter().any(|step| matches!(step, Step::Maintain));
+            assert!(all.behind > 0 || !behind, "script {name:?}: no sync fails while nobody waits");
+        }
     }
     let told: Vec<&str> = failures.iter().take(12).map(String::as_str).collect();
     assert!(failures.is_empty(), "{} failures:\n\n{}", failures.len(), told.join("\n\n"));

@@ -181,6 +181,8 @@ struct Submitted {
     items: Vec<Item>,
     submitted_at: usize,
     acked_at: Option<usize>,
+    /// Handed to the operating system: a kill does not take it, a power cut may.
+    written: bool,
     withdrawn: bool,
 }
 
@@ -268,12 +270,23 @@ impl Journal {
     pub fn submit(&mut self, facts: &[Fact], at: u64, trace_len: usize) -> Ticket {
         let items = build(&self.items(), facts, at);
         let phase = self.last();
-        phase.batches.push(Submitted { items, submitted_at: trace_len, acked_at: None, withdrawn: false });
+        phase.batches.push(Submitted {
+            items,
+            submitted_at: trace_len,
+            acked_at: None,
+            written: false,
+            withdrawn: false,
+        });
         Ticket(phase.batches.len() - 1)
     }
 
     pub fn acknowledge(&mut self, ticket: Ticket, trace_len: usize) {
         self.last().batches[ticket.0].acked_at = Some(trace_len);
+    }
+
+    /// An append has returned that waits for the write only.
+    pub fn written(&mut self, ticket: Ticket) {
+        self.last().batches[ticket.0].written = true;
     }
 
     /// The append said that nothing was changed.
@@ -307,6 +320,20 @@ impl Journal {
             batch.acked_at = batch.acked_at.map(|_| 0);
         }
         self.phases = vec![phase];
+    }
+
+    /// What must be there where the process is killed now, and the power stays on.
+    pub fn want_after_kill(&self) -> Want {
+        let mut want = self.want(usize::MAX);
+        let phase = self.phases.last().expect("there is a first phase");
+        let mut there = phase.base.len();
+        for batch in phase.batches.iter().filter(|batch| !batch.withdrawn) {
+            there += batch.items.len();
+            if batch.written {
+                want.acked = want.acked.max(there);
+            }
+        }
+        want
     }
 
     /// What a state must be where the crash came after the first `at` operations.

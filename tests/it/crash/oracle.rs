@@ -31,6 +31,8 @@ pub const CLASSES: [Class; 5] = [Class::Anew, Class::Clean, Class::Zeros, Class:
 #[derive(Debug, Clone, Copy)]
 pub struct Judged {
     pub class: Class,
+    /// How many entries are there; 0 where it is refused.
+    pub kept: usize,
     /// Whether something that was submitted is gone, or something unacknowledged is there.
     pub discarded: bool,
     pub extra: bool,
@@ -56,7 +58,7 @@ fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
     let ledger = match options(image).open(DIR) {
         Ok(ledger) => ledger,
         Err(Error::Damaged { .. }) if want.may_refuse && read.is_none() => {
-            return Ok(Judged { class: Class::Refused, discarded: true, extra: false });
+            return Ok(Judged { class: Class::Refused, kept: 0, discarded: true, extra: false });
         }
         Err(error) => return Err(format!("opening refuses: {}", told(&error))),
     };
@@ -119,6 +121,7 @@ fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
             _ if report.clean => Class::Clean,
             _ => Class::Zeros,
         },
+        kept,
         discarded: kept < want.items.len(),
         extra: kept > want.acked,
     })

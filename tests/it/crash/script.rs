@@ -28,6 +28,8 @@ pub struct Script {
     pub vfs: MemVfs,
     pub journal: Journal,
     ledger: Option<Ledger>,
+    /// Whether an append returns once it is written.
+    buffered: bool,
     /// What has its place, by its last seq, and is not known to be durable.
     outstanding: Vec<(Seq, Ticket)>,
 }
@@ -45,17 +47,23 @@ pub fn batch_of(facts: &[Fact]) -> Batch {
 
 impl Script {
     pub fn new() -> Script {
-        Script { vfs: MemVfs::new(), journal: Journal::new(), ledger: None, outstanding: Vec::new() }
+        Script { vfs: MemVfs::new(), journal: Journal::new(), ledger: None, buffered: false, outstanding: Vec::new() }
     }
 
     pub fn try_open(&mut self) -> Result<(), Error> {
+        self.buffered = false;
         self.try_open_with(options(&self.vfs))
     }
 
     /// Opens so that an append returns once it is written.
     pub fn open_buffered(&mut self) {
+        self.try_open_buffered().expect("the script opens where that works");
+    }
+
+    pub fn try_open_buffered(&mut self) -> Result<(), Error> {
+        self.buffered = true;
         let durability = Durability::Buffered { sync_every: Duration::from_secs(1) };
-        self.try_open_with(options(&self.vfs).durability(durability)).expect("the script opens where that works");
+        self.try_open_with(options(&self.vfs).durability(durability))
     }
 
     fn try_open_with(&mut self, options: Options) -> Result<(), Error> {
@@ -84,7 +92,12 @@ impl Script {
             Ok(receipt) => {
                 let expected = self.journal.items().len() as u64;
                 assert_eq!(receipt.seq(), Seq(expected), "seqs are dense");
-                self.journal.acknowledge(ticket, self.vfs.trace_len());
+                self.journal.written(ticket);
+                if self.buffered {
+                    self.outstanding.push((receipt.seq(), ticket));
+                } else {
+                    self.journal.acknowledge(ticket, self.vfs.trace_len());
+                }
             }
             Err(Error::Unknown { .. }) => {}
             Err(_) => self.journal.withdraw(ticket),
@@ -119,19 +132,30 @@ impl Script {
     }
 
     pub fn sync(&mut self) {
-        let durable = self.ledger().sync().expect("the script syncs where that works");
+        self.try_sync().expect("the script syncs where that works");
+    }
+
+    pub fn try_sync(&mut self) -> Result<(), Error> {
+        let durable = self.ledger().sync()?;
         assert_eq!(durable, Seq(self.journal.items().len() as u64), "all so far is durable");
         self.learn();
         assert!(self.outstanding.is_empty(), "all so far is durable");
+        Ok(())
     }
 
     /// Asks what is durable by now: from here on it must not go away.
-    fn learn(&mut self) {
-        let durable = self.ledger().durable();
+    pub fn learn(&mut self) {
+        let Some(ledger) = &self.ledger else { return };
+        let durable = ledger.durable();
         let now = self.vfs.trace_len();
         for (_, ticket) in self.outstanding.extract_if(.., |(last, _)| *last <= durable) {
             self.journal.acknowledge(ticket, now);
         }
+    }
+
+    /// Whether anything has its place, and is not known to be durable.
+    pub fn owes(&self) -> bool {
+        !self.outstanding.is_empty()
     }
 
     pub fn maintain(&mut self) {
@@ -140,7 +164,12 @@ impl Script {
     }
 
     pub fn try_close(&mut self) -> Result<(), Error> {
-        self.ledger.take().expect("the script has opened it").close()
+        let closed = self.ledger.take().expect("the script has opened it").close();
+        if closed.is_ok() {
+            let now = self.vfs.trace_len();
+            self.outstanding.drain(..).for_each(|(_, ticket)| self.journal.acknowledge(ticket, now));
+        }
+        closed
     }
 
     pub fn close(&mut self) {

@@ -1,0 +1,99 @@
+//! Power cuts in the middle of a history: what is known of each moment, and one of the states that may be left of it.
+
+use taskledger::vfs::fault::{Choice, MemVfs, Op, Pending, Torn};
+
+use super::ops::{Cut, Moment};
+use crate::support::Rng;
+
+/// So many operations are the latest ones.
+const LATELY: usize = 24;
+/// The first sector of a segment that frames are in.
+const FIRST_SECTOR: u64 = 8;
+
+/// What is known of a moment, in entries from the first one on.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// How many operations of the file system came before.
+    at: usize,
+    /// They had their place or were about to get it: no other may be there.
+    pub placed: u64,
+    /// An append or a wait has returned for them.
+    pub told: u64,
+    /// The ledger has called them durable: they must be there.
+    pub safe: u64,
+}
+
+/// What is known, from the creation or the last power cut on.
+#[derive(Debug)]
+pub struct Journal(Vec<Known>);
+
+impl Journal {
+    /// All that is there now can be taken by nothing.
+    pub fn new(at: usize, entries: u64) -> Journal {
+        Journal(vec![Known { at, placed: entries, told: entries, safe: entries }])
+    }
+
+    pub fn last(&self) -> Known {
+        *self.0.last().expect("there is a beginning")
+    }
+
+    /// From here on up to so many entries may be there.
+    pub fn places(&mut self, at: usize, placed: u64) {
+        self.0.push(Known { at, placed, ..self.last() });
+    }
+
+    /// From here on so many entries are told, and so many must be there.
+    pub fn tells(&mut self, at: usize, told: u64, safe: u64) {
+        let last = self.last();
+        self.0.push(Known { at, told: last.told.max(told), safe: last.safe.max(safe), ..last });
+    }
+
+    /// What was known when so many operations had been made.
+    pub fn of(&self, moment: usize) -> Known {
+        *self.0.iter().rfind(|known| known.at <= moment).expect("no moment is before the beginning")
+    }
+
+    /// How many operations come before the power cut.
+    pub fn moment(&self, cut: Cut, trace: &[Op]) -> usize {
+        let (first, now) = (self.0.first().expect("there is a beginning").at, trace.len());
+        let lately = first.max(now.saturating_sub(LATELY));
+        let moments: Vec<usize> = match cut.when {
+            Moment::Now => Vec::new(),
+            Moment::Lately => (lately..=now).collect(),
+            Moment::Unsynced => (lately..now).filter(|&at| matches!(trace[at], Op::SyncData { .. })).collect(),
+            Moment::Ever => (first..=now).collect(),
+        };
+        if moments.is_empty() { now } else { moments[(cut.pick % moments.len() as u64) as usize] }
+    }
+}
+
+/// One of the file systems that the power may leave when it fails at this moment.
+pub fn power_cut(vfs: &MemVfs, moment: usize, seed: u64) -> MemVfs {
+    let pending = vfs.pending(moment);
+    let mut rng = Rng(seed);
+    // Names are not kept without those they come from: such a choice is no state.
+    let image = (0..8).find_map(|_| pending.image(&choose(&pending, &mut rng)));
+    image.unwrap_or_else(|| pending.image(&pending.none_kept()).expect("keeping nothing is always possible"))
+}
+
+/// Nothing, little, half, most or all is kept; of half of the states one sector is torn.
+fn choose(pending: &Pending, rng: &mut Rng) -> Choice {
+    let kept = [0, 4, 8, 12, 16][rng.below(5) as usize];
+    if kept == 16 {
+        return pending.all_kept();
+    }
+    let mut version = |newer: usize| if rng.below(16) < kept { 1 + rng.below(newer as u64) as u32 } else { 0 };
+    let lens = pending.lens.iter().map(|len| version(len.newer.len())).collect();
+    let sectors = pending.sectors.iter().map(|sector| version(sector.newer.len())).collect();
+    let names = pending.names.iter().map(|_| rng.below(16) < kept).collect();
+    let frames = |n: &usize| pending.sectors[*n].index >= FIRST_SECTOR;
+    let frames: Vec<usize> = (0..pending.sectors.len()).filter(frames).collect();
+    let torn = (!frames.is_empty() && rng.below(2) == 0).then(|| {
+        let sector = frames[rng.below(frames.len() as u64) as usize];
+        let versions = pending.sectors[sector].newer.len() as u64 + 1;
+        let words = 1 + rng.below(63) as usize;
+        let front = rng.below(versions);
+        Torn { sector, words, front: front as u32, back: ((front + 1 + rng.below(versions - 1)) % versions) as u32 }
+    });
+    Choice { names, lens, sectors, torn }
+}
