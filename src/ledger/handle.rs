@@ -104,7 +104,7 @@ impl Ledger {
         Ok(Ledger { owner: Arc::new(Owner { core, report, thread, _lock: lock }) })
     }
 
-    fn core(&self) -> &Core {
+    pub(crate) fn core(&self) -> &Core {
         &self.owner.core
     }
 

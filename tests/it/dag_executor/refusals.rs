@@ -1,0 +1,214 @@
+//! What does not go well: saves at once, saves that nobody awaits, no room, a failing sync, a closed ledger.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use dag_executor::storage::Storage;
+use serde_json::{Value, json};
+use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
+use taskledger::{Error, LedgerStorage, Level, Maintenance, Options, Seq, Verdict, verify};
+
+use super::{history, inner, key, running};
+use crate::support::BeforeSync;
+
+const TASKS: u64 = 64;
+
+/// The n-th of some records of one task that differ; every fourth is more than events can carry.
+fn version(n: u64) -> Value {
+    let mut record = running("a", 1_000_000 + n);
+    record["attempts"] = json!(n);
+    if n % 4 == 3 {
+        record["unknown"] = json!(n);
+    }
+    record
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn saves_at_once_of_one_key_all_happen_and_no_load_sees_half_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = LedgerStorage::open(dir.path()).unwrap();
+    let saves: Vec<_> = (0..TASKS)
+        .map(|n| {
+            let storage = storage.clone();
+            tokio::spawn(async move {
+                storage.save(&key("a"), &version(n)).await.unwrap();
+                storage.load(&key("a")).await.unwrap().expect("it was saved")
+            })
+        })
+        .collect();
+    let all: Vec<Value> = (0..TASKS).map(version).collect();
+    for save in saves {
+        let loaded = save.await.unwrap();
+        assert!(all.contains(&loaded), "nobody saved {loaded}");
+    }
+    let stated = history(storage.ledger(), "a").into_iter().filter(|entry| !entry.event.is_inferred());
+    let attempts: Vec<u32> = stated.map(|entry| entry.event.attempts_set().unwrap_or_default()).collect();
+    let unique: BTreeSet<u32> = attempts.iter().copied().collect();
+    assert_eq!((attempts.len(), unique.len()), (TASKS as usize, TASKS as usize), "each save is in the history once");
+    assert_eq!(storage.list().await.unwrap(), [key("a")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn deletes_and_saves_at_once_end_with_one_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = LedgerStorage::open(dir.path()).unwrap();
+    let steps: Vec<_> = (0..TASKS)
+        .map(|n| {
+            let storage = storage.clone();
+            tokio::spawn(async move {
+                match n % 2 {
+                    0 => storage.delete(&key("a")).await.unwrap(),
+                    _ => storage.save(&key("a"), &version(n)).await.unwrap(),
+                }
+            })
+        })
+        .collect();
+    for step in steps {
+        step.await.unwrap();
+    }
+    let loaded = storage.load(&key("a")).await.unwrap();
+    assert_eq!(storage.list().await.unwrap().len(), usize::from(loaded.is_some()));
+    assert!(loaded.is_none_or(|loaded| (0..TASKS).map(version).any(|saved| saved == loaded)));
+}
+
+#[test]
+fn a_save_that_nobody_awaits_happens_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = LedgerStorage::open(dir.path()).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(async {
+        for n in 0..TASKS {
+            let key = key(&format!("t{n}"));
+            let value = version(n);
+            let mut save = storage.save(&key, &value);
+            // Polled once, and dropped.
+            let polled = save.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(!matches!(polled, Poll::Ready(Err(_))));
+        }
+    });
+    drop(runtime); // waits for what has begun
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for n in 0..TASKS {
+        let loaded = runtime.block_on(storage.load(&key(&format!("t{n}")))).unwrap();
+        assert!(loaded.is_none_or(|loaded| loaded == version(n)), "t{n}");
+    }
+    runtime.block_on(storage.save(&key("a"), &version(1))).unwrap();
+    drop(storage);
+    assert_eq!(verify(dir.path(), Level::Content).unwrap().verdict(), Verdict::Sound);
+}
+
+/// One thread runs all async tasks here: were it blocked by the save, nobody could let the sync go on.
+#[test]
+fn no_async_thread_waits_for_the_disk() {
+    let (let_go, wait) = mpsc::channel();
+    let (wait, in_vain) = (Mutex::new(wait), Arc::new(AtomicU64::new(0)));
+    let counted = in_vain.clone();
+    let armed = Arc::new(AtomicU64::new(0));
+    let is_armed = armed.clone();
+    let vfs = BeforeSync::new(MemVfs::new(), move || {
+        if is_armed.swap(0, Ordering::SeqCst) == 1
+            && wait.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_err()
+        {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let storage = LedgerStorage::new(Options::new().vfs(vfs).open("/l").unwrap());
+    armed.store(1, Ordering::SeqCst);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let value = json!(1);
+        let mut save = pin!(storage.save("k", &value));
+        assert!(save.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(storage.load("k").await.unwrap(), None, "what is not durable is not shown");
+        let_go.send(()).unwrap();
+        save.await.unwrap();
+    });
+    assert_eq!(in_vain.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn saves_at_once_share_syncs() {
+    let syncs = Arc::new(AtomicU64::new(0));
+    let counted = syncs.clone();
+    let vfs = BeforeSync::new(MemVfs::new(), move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let storage = LedgerStorage::new(Options::new().vfs(vfs).maintenance(Maintenance::Manual).open("/l").unwrap());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+    // Whether they meet is up to the machine; that they never do is not.
+    let shared = (0..200).any(|round| {
+        let before = syncs.load(Ordering::SeqCst);
+        runtime.block_on(async {
+            let saves: Vec<_> = (0..TASKS)
+                .map(|n| {
+                    let (storage, key) = (storage.clone(), format!("k{n}"));
+                    tokio::spawn(async move { storage.save(&key, &json!(round)).await.unwrap() })
+                })
+                .collect();
+            for save in saves {
+                save.await.unwrap();
+            }
+        });
+        syncs.load(Ordering::SeqCst) - before < TASKS
+    });
+    assert!(shared, "in 200 rounds, each of {TASKS} saves had a sync of its own");
+}
+
+/// A store in a file system that fails.
+fn in_memory() -> (MemVfs, LedgerStorage) {
+    let vfs = MemVfs::new();
+    let options = Options::new().vfs(Arc::new(vfs.clone())).segment_size(16 << 10).maintenance(Maintenance::Manual);
+    let ledger = options.open("/l").unwrap();
+    (vfs, LedgerStorage::new(ledger))
+}
+
+#[tokio::test]
+async fn a_failed_sync_is_told_as_such_and_what_was_there_can_still_be_loaded() {
+    let (vfs, storage) = in_memory();
+    storage.save(&key("a"), &version(0)).await.unwrap();
+    vfs.fail_at(vfs.calls(), Fault::new(5).only(CallKind::SyncData).with(Effect::Error));
+    let unknown = storage.save(&key("a"), &version(1)).await.unwrap_err();
+    assert!(matches!(inner(&unknown), Error::Unknown { .. }), "{unknown:?}");
+    assert!(unknown.to_string().contains("open the ledger anew and look"), "{unknown}");
+    let poisoned = storage.save(&key("a"), &version(1)).await.unwrap_err();
+    assert!(matches!(inner(&poisoned), Error::Poisoned { .. }), "{poisoned:?}");
+    assert_eq!(storage.load(&key("a")).await.unwrap(), Some(version(0)));
+}
+
+#[tokio::test]
+async fn where_there_is_no_room_nothing_changes_and_with_room_it_works() {
+    let (vfs, storage) = in_memory();
+    vfs.set_capacity(Some(64 << 10));
+    let value = |n: u64| json!({"n": n, "text": "x".repeat(1000)});
+    let full = 'full: {
+        for n in 0..1000 {
+            if let Err(error) = storage.save("k", &value(n)).await {
+                break 'full (n, error);
+            }
+        }
+        panic!("a disk of 64 KiB takes a megabyte");
+    };
+    let (n, error) = full;
+    assert!(matches!(inner(&error), Error::NoSpace { .. }), "{error:?}");
+    assert_eq!(storage.load("k").await.unwrap(), Some(value(n - 1)));
+    vfs.set_capacity(None);
+    storage.save("k", &value(n)).await.unwrap();
+    assert_eq!(storage.load("k").await.unwrap(), Some(value(n)));
+}
+
+#[tokio::test]
+async fn a_closed_ledger_takes_no_save_and_still_loads() {
+    let (_, storage) = in_memory();
+    storage.save("k", &json!(1)).await.unwrap();
+    storage.ledger().clone().close().unwrap();
+    for refusal in [storage.save("k", &json!(2)).await.unwrap_err(), storage.delete("k").await.unwrap_err()] {
+        assert!(matches!(inner(&refusal), Error::Closed), "{refusal:?}");
+    }
+    storage.delete("never there").await.unwrap();
+    assert_eq!(storage.load("k").await.unwrap(), Some(json!(1)));
+    assert_eq!(storage.ledger().head(), Seq(1));
+}
