@@ -106,6 +106,11 @@ impl<S> Spy<S> {
         Spy { inner, saved: Mutex::default() }
     }
 
+    /// All that was saved, in order.
+    fn saves(&self) -> Vec<(String, Value)> {
+        self.saved.lock().unwrap().clone()
+    }
+
     /// What was saved under a key, in order.
     fn saved(&self, key: &str) -> Vec<Value> {
         let saved = self.saved.lock().unwrap();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
 use taskledger::{Error, LedgerStorage, Level, Maintenance, Options, Seq, Verdict, verify};
 
-use super::{history, inner, key, running};
+use super::{NOON, history, inner, key, running};
 use crate::support::BeforeSync;
 
 const TASKS: u64 = 64;
@@ -130,32 +130,50 @@ fn no_async_thread_waits_for_the_disk() {
     assert_eq!(in_vain.load(Ordering::SeqCst), 0);
 }
 
+/// The first sync is held until all have their place: the clock is asked once for each place, under the lock that the end
+/// of a sync takes.
 #[test]
 fn saves_at_once_share_syncs() {
-    let syncs = Arc::new(AtomicU64::new(0));
-    let counted = syncs.clone();
-    let vfs = BeforeSync::new(MemVfs::new(), move || {
-        counted.fetch_add(1, Ordering::SeqCst);
+    let memory = MemVfs::new();
+    let (placed, held) = (Arc::new((Mutex::new(0_u64), Condvar::new())), Arc::new(AtomicBool::new(false)));
+    let (ticks, all_placed, is_held) = (placed.clone(), placed.clone(), held.clone());
+    let vfs = BeforeSync::new(memory.clone(), move || {
+        if is_held.swap(false, Ordering::SeqCst) {
+            let (count, changed) = (all_placed.0.lock().unwrap(), &all_placed.1);
+            let (count, _) = changed.wait_timeout_while(count, Duration::from_secs(20), |n| *n < TASKS).unwrap();
+            assert_eq!(*count, TASKS, "they were not placed beside a sync");
+        }
     });
-    let storage = LedgerStorage::new(Options::new().vfs(vfs).maintenance(Maintenance::Manual).open("/l").unwrap());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
-    // Whether they meet is up to the machine; that they never do is not.
-    let shared = (0..200).any(|round| {
-        let before = syncs.load(Ordering::SeqCst);
-        runtime.block_on(async {
-            let saves: Vec<_> = (0..TASKS)
-                .map(|n| {
-                    let (storage, key) = (storage.clone(), format!("k{n}"));
-                    tokio::spawn(async move { storage.save(&key, &json!(round)).await.unwrap() })
-                })
-                .collect();
-            for save in saves {
-                save.await.unwrap();
-            }
-        });
-        syncs.load(Ordering::SeqCst) - before < TASKS
+    let clock = move || {
+        *ticks.0.lock().unwrap() += 1;
+        ticks.1.notify_all();
+        NOON
+    };
+    let options = Options::new().vfs(vfs).clock(clock).maintenance(Maintenance::Manual);
+    let storage = LedgerStorage::new(options.open("/l").unwrap());
+    *placed.0.lock().unwrap() = 0;
+    held.store(true, Ordering::SeqCst);
+    let before = memory.call_kinds().len();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let saves: Vec<_> = (0..TASKS)
+            .map(|n| {
+                let storage = storage.clone();
+                let id = format!("t{n}");
+                tokio::spawn(async move { storage.save(&key(&id), &running(&id, 1_000_000 + n)).await.unwrap() })
+            })
+            .collect();
+        for save in saves {
+            save.await.unwrap();
+        }
     });
-    assert!(shared, "in 200 rounds, each of {TASKS} saves had a sync of its own");
+    let calls = memory.call_kinds().split_off(before);
+    let count = |kind: CallKind| calls.iter().filter(|&&call| call == kind).count();
+    assert!(
+        count(CallKind::SyncData) <= 2,
+        "{TASKS} saves: one flight, and one with all that came meanwhile: {calls:?}"
+    );
+    assert_eq!(storage.ledger().counts().total(), TASKS);
 }
 
 /// A store in a file system that fails.

@@ -104,6 +104,49 @@ async fn a_run_comes_to_the_same_as_on_their_store_and_every_save_is_in_the_hist
     assert_eq!(then.get("hopeless").unwrap().unwrap().record.state, TaskState::Running);
 }
 
+/// Killed after any save and started again, the executor does on our store what it does on its own, its mistakes included:
+/// where a cascade of skips was cut, what was not skipped yet stays pending.
+#[tokio::test]
+async fn from_any_save_on_it_resumes_as_on_their_store() {
+    let whole = Arc::new(Spy::new(MemoryStorage::new()));
+    executor(whole.clone()).run(dag()).await.unwrap();
+    let saves = whole.saves();
+    assert!(saves.len() > 10, "{saves:?}");
+    let mut left_pending = 0;
+    for kept in 0..=saves.len() {
+        let dir = tempfile::tempdir().unwrap();
+        let (theirs, ours) = (Arc::new(Spy::new(MemoryStorage::new())), Arc::new(Spy::new(in_dir(dir.path()))));
+        let mut ends = Vec::new();
+        for storage in [theirs.clone() as Arc<dyn Storage>, ours.clone()] {
+            for (key, value) in &saves[..kept] {
+                storage.save(key, value).await.unwrap();
+            }
+            let report = executor(storage.clone()).run(dag()).await.unwrap();
+            for (id, record) in &report.records {
+                let loaded = storage.load(&key(id)).await.unwrap();
+                if loaded.is_some() {
+                    assert_eq!(loaded, Some(serde_json::to_value(record).unwrap()), "{id} after {kept} saves");
+                }
+            }
+            let mut keys = storage.list().await.unwrap();
+            keys.sort();
+            ends.push((gist(&report), keys));
+        }
+        assert_eq!(ends[1], ends[0], "after {kept} saves");
+        let again = |spy: &[(String, Value)]| {
+            let mut keys: Vec<String> = spy[kept..].iter().map(|(key, _)| key.clone()).collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(again(&ours.saves()), again(&theirs.saves()), "what ran, after {kept} saves");
+        left_pending += ends[0].0.values().filter(|(state, ..)| state == "pending").count();
+        for id in ends[0].0.keys() {
+            assert_every_save_is_in_the_history(ours.inner.ledger(), id, &ours.saved(&key(id)));
+        }
+    }
+    assert!(left_pending > 0, "the cascade was never cut");
+}
+
 #[tokio::test]
 async fn the_command_line_shows_the_run() {
     let dir = tempfile::tempdir().unwrap();
