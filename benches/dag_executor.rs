@@ -1,14 +1,18 @@
 //! `LedgerStorage` beside dag-executor's own `FileStorage`, in one run: saves, loads, lists, bytes on disk, recovery.
 //!
-//! `cargo bench --bench dag_executor` prints a table; `-- --json` one JSON object; `-- --quick` does little of it, to see
-//! that it works. The stores take turns round by round, so that noise is shared; each figure is the median of the rounds.
-//! Rates depend on the machine and its load, ratios much less.
+//! `cargo bench --bench dag_executor` prints a table; `-- --json` one JSON object. `--rounds 5 --round-ms 800 --saves 100000
+//! --tasks 10000` are the sizes unless stated: rounds and how long one takes, how many saves are on disk when bytes are
+//! counted and keys are listed, how many completed tasks a run recovers. The stores take turns round by round, so that
+//! noise is shared; each figure is the median of the rounds. Rates depend on the machine and its load, ratios much less.
 //!
-//! What is saved is what the executor saves: each task's record when it starts and when it ends, and between them, on a
-//! store with history, what led there.
+//! What is saved is what the executor saves: each task's record when it starts and when it ends; the ledger keeps also
+//! what led there. The floor is a bare write and fdatasync of as many bytes as a save takes in the ledger, by one thread.
+//! Files are read back from the page cache.
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,18 +22,43 @@ use dag_executor::prelude::{BasicTask, Dag, DagExecutor};
 use dag_executor::state::{TaskRecord, TaskState};
 use dag_executor::storage::{Durability as Theirs, FileStorage, Storage};
 use serde_json::Value;
-use taskledger::{Durability, LedgerStorage, Options};
+use taskledger::{Durability, LedgerStorage, Level, Options, verify};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// How much is done.
 struct Extent {
-    rounds: usize,
+    rounds: u64,
     round: Duration,
-    /// How many saves are on disk when bytes are counted, and keys when they are listed.
     saves: u64,
-    /// How many tasks a run recovers.
-    recovered: u64,
+    tasks: u64,
+}
+
+impl Extent {
+    fn stated() -> Outcome<(Extent, bool)> {
+        let mut extent = Extent { rounds: 5, round: Duration::from_millis(800), saves: 100_000, tasks: 10_000 };
+        let (mut arguments, mut json) = (std::env::args().skip(1), false);
+        while let Some(argument) = arguments.next() {
+            let mut number = || -> Outcome<u64> {
+                let number = arguments.next().unwrap_or_default();
+                let parsed = number.parse().ok().filter(|&number| number > 0);
+                parsed.ok_or_else(|| format!("{argument} takes a number from 1, and not {number:?}").into())
+            };
+            match argument.as_str() {
+                "--bench" => {} // cargo says so
+                "--json" => json = true,
+                "--rounds" => extent.rounds = number()?,
+                "--round-ms" => extent.round = Duration::from_millis(number()?),
+                "--saves" => extent.saves = number()?.max(2),
+                "--tasks" => extent.tasks = number()?,
+                other => {
+                    let known = "--json, --rounds N, --round-ms N, --saves N or --tasks N";
+                    return Err(format!("{other}: use {known}").into());
+                }
+            }
+        }
+        Ok((extent, json))
+    }
 }
 
 /// The stores that are compared.
@@ -81,27 +110,31 @@ impl Store {
     }
 }
 
-/// By figure, and by store.
+/// The column of the bare write and sync.
+const FLOOR: &str = "floor";
+
+/// Figures in order, with the values of each column, by round.
 #[derive(Default)]
-struct Figures(BTreeMap<&'static str, BTreeMap<&'static str, Vec<f64>>>);
+struct Figures(Vec<(&'static str, BTreeMap<&'static str, Vec<f64>>)>);
 
 impl Figures {
-    fn add(&mut self, figure: &'static str, store: Store, value: f64) {
-        self.0.entry(figure).or_default().entry(store.name()).or_default().push(value);
+    fn add(&mut self, figure: &'static str, column: &'static str, value: f64) {
+        let at = self.0.iter().position(|(name, _)| *name == figure).unwrap_or_else(|| {
+            self.0.push((figure, BTreeMap::new()));
+            self.0.len() - 1
+        });
+        if let Some((_, columns)) = self.0.get_mut(at) {
+            columns.entry(column).or_default().push(value);
+        }
     }
 }
 
 fn main() -> Outcome<()> {
-    let is = |name: &str| std::env::args().any(|argument| argument == name);
-    let extent = if is("--quick") {
-        Extent { rounds: 1, round: Duration::from_millis(100), saves: 2_000, recovered: 200 }
-    } else {
-        Extent { rounds: 5, round: Duration::from_millis(800), saves: 100_000, recovered: 10_000 }
-    };
+    let (extent, json) = Extent::stated()?;
     let dir = tempfile::tempdir_in(".")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let figures = runtime.block_on(measure(dir.path(), &extent))?;
-    print(&figures, is("--json"))
+    print(&figures, json)
 }
 
 async fn measure(dir: &Path, extent: &Extent) -> Outcome<Figures> {
@@ -111,6 +144,11 @@ async fn measure(dir: &Path, extent: &Extent) -> Outcome<Figures> {
         std::fs::create_dir_all(&place)?;
         Ok(place)
     };
+    // The executor saves one record after another, and then each save is written by itself.
+    let alone = place(Store::LedgerSync, "alone")?;
+    fill(&Store::LedgerSync.open(&alone)?, extent.saves / 2, 1).await?;
+    let save_bytes = verify(&alone, Level::Structure)?.bytes as f64 / (extent.saves / 2 * 2) as f64;
+    let mut floor = Floor::new(&dir.join("bare"), save_bytes as usize)?;
     for (tasks, figure) in [(1, "saves a second, 1 task"), (64, "saves a second, 64 tasks")] {
         let mut open = Vec::new();
         for store in STORES {
@@ -118,8 +156,9 @@ async fn measure(dir: &Path, extent: &Extent) -> Outcome<Figures> {
         }
         let next = Arc::new(AtomicU64::new(0));
         for _ in 0..extent.rounds {
+            figures.add(figure, FLOOR, floor.writes_per_second(extent.round)?);
             for (store, storage) in &open {
-                figures.add(figure, *store, saves_per_second(storage, &next, tasks, extent.round).await?);
+                figures.add(figure, store.name(), saves_per_second(storage, &next, tasks, extent.round).await?);
             }
         }
     }
@@ -128,34 +167,45 @@ async fn measure(dir: &Path, extent: &Extent) -> Outcome<Figures> {
         let opened = if matches!(store, Store::LedgerSync) { store } else { store.quick() }.open(&place)?;
         fill(&opened, extent.saves / 2, 64).await?;
         drop(opened);
-        figures.add("bytes on disk after all saves", store, bytes_below(&place)? as f64);
-        figures.add("bytes allocated after all saves", store, allocated_below(&place)? as f64);
+        let files = files_below(&place)?;
+        let (bytes, blocks) =
+            files.iter().fold((0, 0), |(bytes, blocks), file| (bytes + file.len(), blocks + file.blocks()));
+        figures.add("bytes of files after all saves", store.name(), bytes as f64);
+        figures.add("bytes of their blocks", store.name(), blocks as f64 * 512.0);
+        if matches!(store, Store::LedgerSync | Store::LedgerBuffered) {
+            figures.add("bytes of frames in them", store.name(), verify(&place, Level::Structure)?.bytes as f64);
+        }
     }
-    // The executor saves one record after another, and then each has a frame of its own.
-    let alone = place(Store::LedgerSync, "alone")?;
-    fill(&Store::LedgerSync.open(&alone)?, extent.saves / 2, 1).await?;
-    figures.add("bytes on disk, saved one after another", Store::LedgerSync, bytes_below(&alone)? as f64);
+    figures.add(
+        "bytes of frames, saved one by one",
+        Store::LedgerSync.name(),
+        save_bytes * (extent.saves / 2 * 2) as f64,
+    );
     for _ in 0..extent.rounds {
         for store in STORES {
             let storage = store.open(&place(store, "filled")?)?;
-            figures.add("loads a second", store, loads_per_second(&storage, extent.saves / 2, extent.round).await?);
+            figures.add(
+                "loads a second",
+                store.name(),
+                loads_per_second(&storage, extent.saves / 2, extent.round).await?,
+            );
             let started = Instant::now();
             let listed = storage.list().await?.len() as u64;
             assert_eq!(listed, extent.saves / 2);
-            figures.add("list of half as many keys as saves, ms", store, started.elapsed().as_secs_f64() * 1e3);
+            figures.add("list, half as many keys as saves, ms", store.name(), started.elapsed().as_secs_f64() * 1e3);
         }
     }
     for store in STORES {
-        fill(&store.quick().open(&place(store, "recovered")?)?, extent.recovered, 64).await?;
+        fill(&store.quick().open(&place(store, "recovered")?)?, extent.tasks, 64).await?;
     }
     for _ in 0..extent.rounds {
         for store in STORES {
             let started = Instant::now();
             let storage = store.open(&place(store, "recovered")?)?;
             let opened = started.elapsed();
-            recover(storage, extent.recovered).await?;
-            figures.add("recovery of completed tasks, ms, opening", store, opened.as_secs_f64() * 1e3);
-            figures.add("recovery of completed tasks, ms, in all", store, started.elapsed().as_secs_f64() * 1e3);
+            recover(storage, extent.tasks).await?;
+            figures.add("recovery, ms to open", store.name(), opened.as_secs_f64() * 1e3);
+            figures.add("recovery, ms until the run has ended", store.name(), started.elapsed().as_secs_f64() * 1e3);
         }
     }
     Ok(figures)
@@ -267,14 +317,36 @@ fn files_below(dir: &Path) -> Outcome<Vec<std::fs::Metadata>> {
     Ok(files)
 }
 
-fn bytes_below(dir: &Path) -> Outcome<u64> {
-    Ok(files_below(dir)?.iter().map(std::fs::Metadata::len).sum())
+/// A file of zeros, and where the next bare write goes.
+struct Floor {
+    file: File,
+    bytes: Vec<u8>,
+    offset: u64,
 }
 
-/// What the file system gave: whole blocks.
-fn allocated_below(dir: &Path) -> Outcome<u64> {
-    use std::os::unix::fs::MetadataExt;
-    Ok(files_below(dir)?.iter().map(|file| file.blocks() * 512).sum())
+impl Floor {
+    const FILE_BYTES: u64 = 32 << 20;
+
+    fn new(path: &Path, bytes: usize) -> Outcome<Floor> {
+        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path)?;
+        let zeros = vec![0; 1 << 20];
+        for n in 0..Floor::FILE_BYTES >> 20 {
+            file.write_all_at(&zeros, n << 20)?;
+        }
+        file.sync_data()?;
+        Ok(Floor { file, bytes: vec![7; bytes], offset: 0 })
+    }
+
+    fn writes_per_second(&mut self, round: Duration) -> Outcome<f64> {
+        let (started, mut writes) = (Instant::now(), 0_u64);
+        while started.elapsed() < round {
+            self.file.write_all_at(&self.bytes, self.offset)?;
+            self.file.sync_data()?;
+            self.offset = (self.offset + self.bytes.len() as u64) % (Floor::FILE_BYTES - self.bytes.len() as u64);
+            writes += 1;
+        }
+        Ok(writes as f64 / started.elapsed().as_secs_f64())
+    }
 }
 
 fn print(figures: &Figures, json: bool) -> Outcome<()> {
@@ -283,27 +355,33 @@ fn print(figures: &Figures, json: bool) -> Outcome<()> {
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
     };
-    let medians: BTreeMap<&str, BTreeMap<&str, f64>> = figures
-        .0
-        .iter()
-        .map(|(figure, stores)| (*figure, stores.iter().map(|(store, values)| (*store, median(values))).collect()))
-        .collect();
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
     let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", serde_json::to_string(&medians)?)?;
+        let mut object = serde_json::Map::new();
+        for (figure, columns) in &figures.0 {
+            let medians = columns.iter().map(|(column, values)| ((*column).to_owned(), median(values).into()));
+            object.insert((*figure).to_owned(), Value::Object(medians.collect()));
+        }
+        object.insert("load average, 1 minute, at the end".to_owned(), load.parse::<f64>().ok().into());
+        writeln!(out, "{}", Value::Object(object))?;
         return Ok(());
     }
-    write!(out, "{:<42}", "")?;
-    for store in STORES {
-        write!(out, " {:>16}", store.name())?;
+    let columns: Vec<&str> = std::iter::once(FLOOR).chain(STORES.map(Store::name)).collect();
+    write!(out, "{:<38}", "")?;
+    for column in &columns {
+        write!(out, " {column:>16}")?;
     }
     writeln!(out)?;
-    for (figure, stores) in medians {
-        write!(out, "{figure:<42}")?;
-        for store in STORES {
-            write!(out, " {:>16.1}", stores.get(store.name()).copied().unwrap_or(f64::NAN))?;
+    for (figure, values) in &figures.0 {
+        write!(out, "{figure:<38}")?;
+        for column in &columns {
+            let value = values.get(column).map_or("-".to_owned(), |values| format!("{:.1}", median(values)));
+            write!(out, " {value:>16}")?;
         }
         writeln!(out)?;
     }
+    writeln!(out, "load average of 1 minute at the end: {load}; the benchmark itself is a part of it")?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -130,50 +130,74 @@ fn no_async_thread_waits_for_the_disk() {
     assert_eq!(in_vain.load(Ordering::SeqCst), 0);
 }
 
-/// The first sync is held until all have their place: the clock is asked once for each place, under the lock that the end
-/// of a sync takes.
-#[test]
-fn saves_at_once_share_syncs() {
+/// A store whose next sync is held until so many places have been asked for: the clock is asked once for each, under the lock
+/// that the end of a sync takes. Gives the counter of places, too.
+fn held_until(places: u64) -> (MemVfs, LedgerStorage, Arc<AtomicU64>) {
     let memory = MemVfs::new();
-    let (placed, held) = (Arc::new((Mutex::new(0_u64), Condvar::new())), Arc::new(AtomicBool::new(false)));
-    let (ticks, all_placed, is_held) = (placed.clone(), placed.clone(), held.clone());
+    let (asked, held) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (counted, is_held) = (asked.clone(), held.clone());
+    let (ask, wait) = mpsc::channel();
+    let (ask, wait) = (Mutex::new(ask), Mutex::new(wait));
     let vfs = BeforeSync::new(memory.clone(), move || {
         if is_held.swap(false, Ordering::SeqCst) {
-            let (count, changed) = (all_placed.0.lock().unwrap(), &all_placed.1);
-            let (count, _) = changed.wait_timeout_while(count, Duration::from_secs(20), |n| *n < TASKS).unwrap();
-            assert_eq!(*count, TASKS, "they were not placed beside a sync");
+            for place in 0..places {
+                let asked = wait.lock().unwrap().recv_timeout(Duration::from_secs(20));
+                assert!(asked.is_ok(), "only {place} of {places} were placed beside a sync");
+            }
         }
     });
     let clock = move || {
-        *ticks.0.lock().unwrap() += 1;
-        ticks.1.notify_all();
+        if counted.fetch_add(1, Ordering::SeqCst) > 0 {
+            // Nobody may listen any more; the first time is that of the ledger's creation.
+            let _ = ask.lock().unwrap().send(());
+        }
         NOON
     };
     let options = Options::new().vfs(vfs).clock(clock).maintenance(Maintenance::Manual);
     let storage = LedgerStorage::new(options.open("/l").unwrap());
-    *placed.0.lock().unwrap() = 0;
+    assert_eq!(asked.swap(1, Ordering::SeqCst), 1, "creation asks once");
     held.store(true, Ordering::SeqCst);
-    let before = memory.call_kinds().len();
+    (memory, storage, asked)
+}
+
+/// Saves these records at once, each under the key of its id.
+fn save_at_once(storage: &LedgerStorage, records: Vec<Value>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
-        let saves: Vec<_> = (0..TASKS)
-            .map(|n| {
-                let storage = storage.clone();
-                let id = format!("t{n}");
-                tokio::spawn(async move { storage.save(&key(&id), &running(&id, 1_000_000 + n)).await.unwrap() })
-            })
-            .collect();
+        let save = |record: Value| {
+            let storage = storage.clone();
+            tokio::spawn(async move { storage.save(&key(record["id"].as_str().unwrap()), &record).await.unwrap() })
+        };
+        let saves: Vec<_> = records.into_iter().map(save).collect();
         for save in saves {
             save.await.unwrap();
         }
     });
+}
+
+#[test]
+fn saves_at_once_share_syncs() {
+    let (memory, storage, asked) = held_until(TASKS);
+    let before = memory.call_kinds().len();
+    save_at_once(&storage, (0..TASKS).map(|n| running(&format!("t{n}"), 1_000_000 + n)).collect());
     let calls = memory.call_kinds().split_off(before);
-    let count = |kind: CallKind| calls.iter().filter(|&&call| call == kind).count();
-    assert!(
-        count(CallKind::SyncData) <= 2,
-        "{TASKS} saves: one flight, and one with all that came meanwhile: {calls:?}"
-    );
+    let syncs = calls.iter().filter(|&&call| call == CallKind::SyncData).count();
+    assert!(syncs <= 2, "the flight that was held, and one with all that came meanwhile: {calls:?}");
+    assert_eq!(asked.load(Ordering::SeqCst), 1 + TASKS, "none was decided twice");
     assert_eq!(storage.ledger().counts().total(), TASKS);
+}
+
+#[test]
+fn of_two_saves_that_saw_the_same_the_later_one_is_decided_anew() {
+    // The second is decided while the first is not durable, and so not to be seen.
+    let (_, storage, asked) = held_until(2);
+    let records = [version(1), version(2)];
+    save_at_once(&storage, records.to_vec());
+    assert_eq!(asked.load(Ordering::SeqCst), 1 + 3, "one of them twice");
+    let stated = history(storage.ledger(), "a").into_iter().filter(|entry| !entry.event.is_inferred());
+    let mut attempts: Vec<_> = stated.map(|entry| entry.event.attempts_set()).collect();
+    attempts.sort();
+    assert_eq!(attempts, [Some(1), Some(2)], "both are in the history");
 }
 
 /// A store in a file system that fails.
