@@ -204,7 +204,8 @@ fn keys(ledger: &Ledger) -> Vec<String> {
         task.is_none_or(|task| task.live.is_none() && task.seq < note.seq)
     };
     let notes = tasks.slots(Realm::Notes).filter(live).filter(newer).map(|(key, _)| key.to_string());
-    records.chain(notes).collect()
+    // Ids and keys that others appended may be longer than those that can be loaded here.
+    records.chain(notes).filter(|key| check_key(key).is_ok()).collect()
 }
 
 /// The ways to keep a value, the best first.
@@ -231,8 +232,6 @@ fn save(ledger: &Ledger, key: &str, value: &Value) -> Result<()> {
     let mut at_own_times = true;
     loop {
         let found = look(ledger, key);
-        // The executor takes a record that it cannot load for one that is not there, and then saves over it: not so.
-        found.record(key).map_err(bad_json(&ledger.core().dir))?;
         let appended = match batch(&found, key, value, record.as_ref(), way, at_own_times) {
             Some(batch) if batch.is_empty() => return Ok(()),
             Some(batch) => ledger.commit(batch).map(|_| ()),

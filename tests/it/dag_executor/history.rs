@@ -178,6 +178,9 @@ async fn what_others_append_to_the_same_ledger_is_built_on() {
     assert_eq!(told(ledger, "a")[2..], ["observed running"], "it says that the task was created at another time");
     ledger.append("b", Event::created()).unwrap();
     ledger.append_note("mine", Event::noted(1)).unwrap();
+    // The ledger takes longer ids and keys than the store; what is listed can be loaded.
+    ledger.append("c".repeat(1018), Event::created()).unwrap();
+    ledger.append_note("n".repeat(1025), Event::noted(1)).unwrap();
     let mut keys = storage.list().await.unwrap();
     keys.sort();
     assert_eq!(keys, ["mine", "record:a", "record:b"]);
