@@ -1,12 +1,16 @@
 //! What the history says of records that were saved one over another.
 
-use dag_executor::state::{StateValidator, TaskRecord as TheirRecord, TaskState as TheirState};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use dag_executor::state::{StateValidator, TaskRecord as TheirRecord, TaskState as TheirState, now_millis};
 use dag_executor::storage::Storage;
 use serde_json::{Value, json};
-use std::collections::HashMap;
-use taskledger::{Entry, Event, Seq, TaskState};
+use taskledger::vfs::fault::MemVfs;
+use taskledger::{Entry, Event, LedgerStorage, Maintenance, Options, Seq, TaskState};
 
 use super::{NOON, Spy, assert_every_save_is_in_the_history, history, in_dir, key, noon, open, record, running, told};
+use crate::support::Rng;
 
 /// Whatever the executor does to records, saved in this order; and what the history then tells.
 #[tokio::test]
@@ -89,6 +93,34 @@ async fn the_shortest_way_is_told_with_what_nobody_stated_marked() {
         let ledger = storage.inner.ledger();
         assert_eq!(told(ledger, "a"), expected, "{name}");
         assert_every_save_is_in_the_history(ledger, "a", &storage.saved(&key("a")));
+    }
+}
+
+#[tokio::test]
+async fn where_each_move_of_theirs_is_saved_the_history_has_these_moves_and_infers_none() {
+    let vfs = Arc::new(MemVfs::new());
+    let options = Options::new().vfs(vfs).clock(now_millis).maintenance(Maintenance::Manual);
+    let storage = LedgerStorage::new(options.open("/l").unwrap());
+    let mut rng = Rng(20_260_301);
+    for walk in 0..200 {
+        let id = format!("a{walk}");
+        let mut record = TheirRecord::new(&id);
+        let mut expected = vec!["created".to_owned()];
+        storage.save(&key(&id), &serde_json::to_value(&record).unwrap()).await.unwrap();
+        for _ in 0..12 {
+            let states: [TheirState; 9] = TaskState::ALL.map(|state| serde_json::from_value(json!(state)).unwrap());
+            let other = |state: &TheirState| *state != record.state && record.state.can_transition_to(*state);
+            let open: Vec<TheirState> = states.into_iter().filter(other).collect();
+            if open.is_empty() {
+                break;
+            }
+            let to = open[rng.below(open.len() as u64) as usize];
+            assert!(record.transition(to));
+            record.attempts += u32::from(to == TheirState::Running);
+            expected.push(format!("to {to}"));
+            storage.save(&key(&id), &serde_json::to_value(&record).unwrap()).await.unwrap();
+        }
+        assert_eq!(told(storage.ledger(), &id), expected, "{id}");
     }
 }
 

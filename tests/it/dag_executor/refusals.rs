@@ -1,4 +1,4 @@
-//! What does not go well: saves at once, saves that nobody awaits, no room, a failing sync, a closed ledger.
+//! What does not go well: saves at once, saves that nobody awaits, power cuts, no room, a failing sync, a closed ledger.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dag_executor::storage::Storage;
 use serde_json::{Value, json};
-use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
+use taskledger::vfs::fault::{CallKind, Effect, Fault, Limits, MemVfs};
 use taskledger::{Error, LedgerStorage, Level, Maintenance, Options, Seq, Verdict, verify};
 
 use super::{NOON, history, inner, key, running};
@@ -219,6 +219,40 @@ async fn a_failed_sync_is_told_as_such_and_what_was_there_can_still_be_loaded() 
     let poisoned = storage.save(&key("a"), &version(1)).await.unwrap_err();
     assert!(matches!(inner(&poisoned), Error::Poisoned { .. }), "{poisoned:?}");
     assert_eq!(storage.load(&key("a")).await.unwrap(), Some(version(0)));
+}
+
+/// At every call of the file system: what was saved last is there, or what was being saved; never a part of either.
+#[test]
+fn after_a_power_cut_the_last_save_is_there_or_the_one_that_was_begun() {
+    let (vfs, storage) = in_memory();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let saves = [Some(version(1)), Some(version(3)), Some(version(2)), Some(json!(null)), None, Some(version(7)), None];
+    // What there is once so many operations are done.
+    let mut done = vec![(vfs.trace_len(), None)];
+    for value in saves {
+        match &value {
+            Some(value) => runtime.block_on(storage.save(&key("a"), value)).unwrap(),
+            None => runtime.block_on(storage.delete(&key("a"))).unwrap(),
+        }
+        done.push((vfs.trace_len(), value));
+    }
+    let limits = Limits { exhaustive: 5, pairs: 0, samples: 24, tear: false, seed: 7 };
+    let (mut states, mut ahead) = (0, 0);
+    for cut in done[0].0..vfs.crash_points() {
+        let last = done.iter().rposition(|(end, _)| *end <= cut).unwrap();
+        let begun = done.get(last + 1).unwrap_or(&done[last]);
+        states += vfs.crash_states(cut, &limits, &mut |image, choice| {
+            let options = Options::new().vfs(Arc::new(image)).segment_size(16 << 10).maintenance(Maintenance::Manual);
+            let storage = LedgerStorage::new(options.open("/l").unwrap_or_else(|error| panic!("{error}")));
+            let loaded = runtime.block_on(storage.load(&key("a"))).unwrap();
+            let is_last = loaded == done[last].1;
+            assert!(is_last || loaded == begun.1, "{loaded:?} after {last} saves, cut at {cut}, {choice:?}");
+            ahead += u64::from(!is_last);
+            let keys = runtime.block_on(storage.list()).unwrap();
+            assert_eq!(keys.len(), usize::from(loaded.is_some()), "cut at {cut}, {choice:?}");
+        });
+    }
+    assert!(states > 100 && ahead > 10, "{states} states, {ahead} with a save that was begun only");
 }
 
 #[tokio::test]
