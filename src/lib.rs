@@ -34,6 +34,8 @@
 //! `ledger` makes promises. The docs folder has the map (architecture.md), the bytes (format.md) and the promises
 //! (durability.md).
 
+#[cfg(feature = "dag-executor")]
+mod adapter;
 mod error;
 mod ledger;
 mod model;
@@ -41,6 +43,8 @@ mod storage;
 /// The file system as this crate uses it: the traits, the real one, and (feature `fault`) one that fails on schedule.
 pub mod vfs;
 
+#[cfg(feature = "dag-executor")]
+pub use adapter::dag_executor::LedgerStorage;
 pub use error::{Error, Result};
 pub use ledger::batch::{Batch, Receipt, ReceiptItem};
 pub use ledger::handle::Ledger;

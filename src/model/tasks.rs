@@ -203,6 +203,12 @@ impl Tasks {
         self.slots.of(realm).get_key_value(key)
     }
 
+    /// All slots of tasks or of notes by key, those of what was removed too.
+    #[cfg(feature = "dag-executor")]
+    pub(crate) fn slots(&self, realm: Realm) -> impl Iterator<Item = (&Arc<str>, &Arc<Slot>)> {
+        self.slots.of(realm).iter()
+    }
+
     /// Puts the slot that follows from an entry in its subject's place, and moves the head there.
     pub(crate) fn put(&mut self, realm: Realm, key: &Arc<str>, slot: Arc<Slot>) {
         assert!(slot.seq > self.head, "entries are folded in order: {} after {}", slot.seq, self.head);

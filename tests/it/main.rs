@@ -10,6 +10,7 @@ mod bits;
 mod busy;
 mod cli;
 mod crash;
+mod dag_executor;
 mod format;
 mod house;
 mod json;
