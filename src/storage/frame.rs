@@ -136,6 +136,12 @@ impl FrameSeed {
         bytes
     }
 
+    /// Whether a header may begin here: what can be said without its checksum, for whoever looks at every offset.
+    pub(crate) fn may_be_header(bytes: &[u8; FRAME_HEADER_BYTES]) -> bool {
+        let kind = FrameKind::from_number(bytes[11]);
+        kind.is_some_and(|kind| kind.has_events() == (get_u16(bytes, 24) > 0))
+    }
+
     /// Reads and checks a header.
     pub(crate) fn decode(&self, bytes: &[u8; FRAME_HEADER_BYTES]) -> Result<FrameHeader, BadHeader> {
         let epoch = get_u32(bytes, 12);

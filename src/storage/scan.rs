@@ -330,7 +330,8 @@ fn look_behind(segment: &Segment, at: Position, limit: u64, tail: &mut Tail) -> 
         tail.last_nonzero = Some(offset + last as u64);
         let candidates = bytes.windows(FRAME_HEADER_BYTES).enumerate().step_by(FRAME_ALIGN as usize);
         for (n, raw) in candidates.take_while(|(n, _)| *n < chunk) {
-            let Some(header) = raw.first_chunk().and_then(|raw| seed.decode(raw).ok()) else { continue };
+            let candidate = raw.first_chunk().filter(|raw| FrameSeed::may_be_header(raw));
+            let Some(header) = candidate.and_then(|raw| seed.decode(raw).ok()) else { continue };
             tail.see(&header);
             let here = offset + n as u64;
             if here > at.offset && follows(&header, &at, segment.header.base).is_ok() {
