@@ -1,10 +1,11 @@
 //! Rot: every bit flipped, every file cut, missing, exchanged or longer. Everything acknowledged reads back equal, or is
 //! refused with coordinates; never a panic, never fewer entries in silence, never different content.
 //!
-//! Three small ledgers, each as a kill leaves it (same boot, `live` there) and as a power cut leaves it (another boot,
+//! Four small ledgers, each as a kill leaves it (same boot, `live` there) and as a power cut leaves it (another boot,
 //! what was not synced lost, and `live` with it). Flipped is every bit of what is used (LEDGER, `live`, frames and the
 //! 64 bytes behind them, seal slots, the fields of segment headers); of the zeros elsewhere one bit in 509, and with
 //! `TASKLEDGER_CRASH_SCALE` more. Cuts likewise: every length up to 64 bytes behind the frames, then every 509th.
+//! `TASKLEDGER_GOLDEN=one,beside` takes only ledgers with such names.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,9 +14,11 @@ use std::path::{Path, PathBuf};
 use taskledger::vfs::fault::MemVfs;
 use taskledger::{Entry, Error, Level, Seq, TaskState, Verdict};
 
+use crate::crash::beside::placed_beside_a_flight;
 use crate::crash::journal::{Fact, Item, Want, create, go, note};
 use crate::crash::oracle::{Answers, entries_match, fold_matches, message_of, told};
 use crate::crash::script::{DIR, Script, dir, options};
+use crate::support::wanted;
 
 /// Of what is not used, one bit or length in so many.
 fn stride() -> usize {
@@ -84,9 +87,13 @@ type Make = fn(&mut Script);
 
 fn goldens() -> Vec<Golden> {
     let mut goldens = Vec::new();
-    let kinds: [(&str, Make, bool); 3] =
-        [("closed", fill, true), ("unclosed", fill, false), ("one segment, unclosed", few, false)];
-    for (name, make, close) in kinds {
+    let kinds: [(&str, Make, bool); 4] = [
+        ("closed", fill, true),
+        ("unclosed", fill, false),
+        ("one segment, unclosed", few, false),
+        ("placed beside a flight", placed_beside_a_flight, false),
+    ];
+    for (name, make, close) in kinds.into_iter().filter(|(name, ..)| wanted("TASKLEDGER_GOLDEN", name)) {
         let mut s = Script::new();
         make(&mut s);
         if close {

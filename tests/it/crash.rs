@@ -1,9 +1,11 @@
 //! Crashes: at every operation of every script, every state that a power cut or a kill may leave is opened and judged.
 //!
 //! `TASKLEDGER_CRASH_SCALE=10 cargo test --test it crash -- --nocapture` looks at about ten times as many states and
-//! prints the table; `TASKLEDGER_CRASH_TRACE=roll,vouch` runs only traces with such names. A failure names the trace,
-//! the operation and what the power cut left.
+//! prints the table; `TASKLEDGER_CRASH_TRACE=roll,vouch` runs only traces with such names, and
+//! `TASKLEDGER_FAULT_SCRIPT` only such scripts of `faults`. A failure names the trace, the operation and what the power
+//! cut left.
 
+pub mod beside;
 mod company;
 mod faults;
 pub mod journal;
@@ -21,6 +23,8 @@ use script::Script;
 use search::{Effort, Search, Tally, table};
 use traces::Meant;
 
+use crate::support::wanted;
+
 /// How many times as much as usual is looked at.
 fn scale() -> u64 {
     std::env::var("TASKLEDGER_CRASH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
@@ -35,9 +39,8 @@ fn effort(scale: u64) -> Effort {
 
 #[test]
 fn every_state_after_a_crash_is_recovered() {
-    let only = std::env::var("TASKLEDGER_CRASH_TRACE").ok();
-    let wanted = |name: &str| only.as_deref().is_none_or(|only| only.split(',').any(|part| name.contains(part)));
-    let traces: Vec<_> = traces::all().into_iter().filter(|(name, ..)| wanted(name)).collect();
+    let traces = traces::all().into_iter().filter(|(name, ..)| wanted("TASKLEDGER_CRASH_TRACE", name));
+    let traces: Vec<_> = traces.collect();
     let effort = effort(scale());
     let mut tallies: Vec<(String, Tally)> = Vec::new();
     for (name, _, run) in &traces {

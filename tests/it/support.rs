@@ -88,40 +88,63 @@ impl Vfs for ClockVfs {
     }
 }
 
-/// A file system in which something is done before each sync of a file.
-pub struct BeforeSync {
+/// Whether something with this name is to be run: the environment may ask for a few only, by parts of their names.
+pub fn wanted(variable: &str, name: &str) -> bool {
+    let only = std::env::var(variable).ok();
+    only.is_none_or(|only| only.split(',').any(|part| name.contains(part)))
+}
+
+/// When a hook is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    AfterWrite,
+    BeforeSync,
+    AfterSync,
+}
+
+/// A file system in which something is done in the middle: at some moments in the life of a file's calls.
+pub struct Hooked {
     inner: Arc<dyn Vfs>,
-    hook: Arc<dyn Fn() + Send + Sync>,
+    hook: Arc<dyn Fn(Moment) + Send + Sync>,
 }
 
-struct BeforeSyncFile {
+struct HookedFile {
     inner: Arc<dyn VfsFile>,
-    hook: Arc<dyn Fn() + Send + Sync>,
+    hook: Arc<dyn Fn(Moment) + Send + Sync>,
 }
 
-impl BeforeSync {
-    pub fn new(inner: impl Vfs + 'static, hook: impl Fn() + Send + Sync + 'static) -> Arc<BeforeSync> {
-        Arc::new(BeforeSync { inner: Arc::new(inner), hook: Arc::new(hook) })
+impl Hooked {
+    pub fn new(inner: impl Vfs + 'static, hook: impl Fn(Moment) + Send + Sync + 'static) -> Arc<Hooked> {
+        Arc::new(Hooked { inner: Arc::new(inner), hook: Arc::new(hook) })
+    }
+
+    /// Only before each sync of a file.
+    pub fn before_sync(inner: impl Vfs + 'static, hook: impl Fn() + Send + Sync + 'static) -> Arc<Hooked> {
+        Hooked::new(inner, move |moment| {
+            if moment == Moment::BeforeSync {
+                hook();
+            }
+        })
     }
 
     fn file(&self, inner: Arc<dyn VfsFile>) -> Arc<dyn VfsFile> {
-        Arc::new(BeforeSyncFile { inner, hook: Arc::clone(&self.hook) })
+        Arc::new(HookedFile { inner, hook: Arc::clone(&self.hook) })
     }
 }
 
-impl fmt::Debug for BeforeSync {
+impl fmt::Debug for Hooked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BeforeSync").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Hooked").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for BeforeSyncFile {
+impl fmt::Debug for HookedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BeforeSyncFile").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("HookedFile").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl Vfs for BeforeSync {
+impl Vfs for Hooked {
     forward!(inner: absolute create_dir list rename remove sync_dir try_lock now_ms boot_id process is_alive random);
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn VfsFile>> {
@@ -133,12 +156,20 @@ impl Vfs for BeforeSync {
     }
 }
 
-impl VfsFile for BeforeSyncFile {
-    forward!(inner: len read_at write_at inode);
+impl VfsFile for HookedFile {
+    forward!(inner: len read_at inode);
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let written = self.inner.write_at(buf, offset);
+        (self.hook)(Moment::AfterWrite);
+        written
+    }
 
     fn sync_data(&self) -> io::Result<()> {
-        (self.hook)();
-        self.inner.sync_data()
+        (self.hook)(Moment::BeforeSync);
+        let synced = self.inner.sync_data();
+        (self.hook)(Moment::AfterSync);
+        synced
     }
 }
 

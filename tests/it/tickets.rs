@@ -12,7 +12,7 @@ use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
 use taskledger::vfs::ops::Vfs as _;
 use taskledger::{Batch, Durability, Error, Event, Expect, Ledger, Maintenance, Options, Seq, TaskState, Ticket};
 
-use crate::support::BeforeSync;
+use crate::support::Hooked;
 
 const EIO: i32 = 5;
 
@@ -156,6 +156,22 @@ fn a_refusal_that_rests_on_what_is_not_durable_waits_for_it() {
 }
 
 #[test]
+fn a_key_is_not_answered_from_what_is_not_durable() {
+    let vfs = MemVfs::new();
+    let ledger = manual(&vfs).open("/l").unwrap();
+    let key = || Event::created().key("k");
+    drop(ledger.submit("a", key()).unwrap());
+    let mut again = ledger.submit("a", key()).unwrap();
+    assert!(!again.is_durable());
+    let early = poll(&mut again, Waker::noop());
+    assert!(early.is_pending(), "a power cut may still take the first one: {early:?}");
+    assert!(again.wait().unwrap().replayed());
+    let now = vfs.pending(vfs.trace_len());
+    let bare = now.image(&now.none_kept()).unwrap();
+    assert_eq!(manual(&bare).open("/l").unwrap().head(), Seq(1), "the wait has made durable what the answer rests on");
+}
+
+#[test]
 fn what_failed_is_unknown_to_every_ticket_and_wakes_it() {
     let vfs = MemVfs::new();
     let ledger = manual(&vfs).open("/l").unwrap();
@@ -265,7 +281,7 @@ fn submits_wait_while_8_mib_are_unflushed() {
     let door = Door::default();
     door.set(true);
     let held = door.clone();
-    let vfs = BeforeSync::new(MemVfs::new(), move || held.pass());
+    let vfs = Hooked::before_sync(MemVfs::new(), move || held.pass());
     let ledger = Options::new().vfs(vfs).segment_size(64 << 20).open("/l").unwrap();
     // A large segment that is full, and a larger one behind it, so that nobody waits for a roll below.
     let mut batch = Batch::new();

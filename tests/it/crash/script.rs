@@ -14,6 +14,9 @@ use super::journal::{Fact, Journal, Ticket, key_of_note};
 pub const DIR: &str = "/ledger";
 pub const SEGMENT: u64 = 16 << 10;
 
+/// An append returns once it is written.
+pub const BUFFERED: Durability = Durability::Buffered { sync_every: Duration::from_secs(1) };
+
 pub fn options(vfs: &MemVfs) -> Options {
     Options::new().vfs(Arc::new(vfs.clone())).segment_size(SEGMENT).maintenance(Maintenance::Manual)
 }
@@ -62,8 +65,12 @@ impl Script {
 
     pub fn try_open_buffered(&mut self) -> Result<(), Error> {
         self.buffered = true;
-        let durability = Durability::Buffered { sync_every: Duration::from_secs(1) };
-        self.try_open_with(options(&self.vfs).durability(durability))
+        self.try_open_with(options(&self.vfs).durability(BUFFERED))
+    }
+
+    /// Opens through another file layer that ends in the same files.
+    pub fn open_with(&mut self, options: Options) {
+        self.try_open_with(options).expect("the script opens where that works");
     }
 
     fn try_open_with(&mut self, options: Options) -> Result<(), Error> {
@@ -123,10 +130,15 @@ impl Script {
         self.place(facts, |ledger, batch| ledger.submit_batch(batch).map(drop));
     }
 
-    fn place(&mut self, facts: &[Fact], place: fn(&Ledger, Batch) -> Result<(), Error>) {
-        self.vfs.advance_ms(1);
+    /// Takes down a batch that something else is going to place.
+    pub fn announce(&mut self, facts: &[Fact]) {
         let ticket = self.journal.submit(facts, self.vfs.now_ms(), self.vfs.trace_len());
         self.outstanding.push((Seq(self.journal.items().len() as u64), ticket));
+    }
+
+    fn place(&mut self, facts: &[Fact], place: fn(&Ledger, Batch) -> Result<(), Error>) {
+        self.vfs.advance_ms(1);
+        self.announce(facts);
         place(self.ledger(), batch_of(facts)).expect("the script appends where that works");
         self.learn();
     }
@@ -201,4 +213,5 @@ impl Script {
 }
 
 pub const EIO: i32 = 5;
+pub const EACCES: i32 = 13;
 pub const ENOSPC: i32 = 28;

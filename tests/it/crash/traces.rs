@@ -4,6 +4,7 @@ use taskledger::Error;
 use taskledger::TaskState::{Completed, Ready, Running};
 use taskledger::vfs::fault::{CallKind, Choice, Effect, Pending, SyncFailure};
 
+use super::beside;
 use super::company::together;
 use super::journal::{create, go, large, note, note_removed, noted};
 use super::script::Script;
@@ -77,6 +78,9 @@ pub fn all() -> Vec<Trace> {
             s.append(note_removed("dlq"));
             s.append(noted("a", 10));
         }),
+        ("placed beside a flight", Both, beside::placed_beside_a_flight),
+        ("written beside a sync", Both, beside::written_beside_a_sync),
+        ("written beside a sync that fails", Both, beside::written_beside_a_sync_that_fails),
         ("roll", Both, |s| roll(s, false)),
         ("roll with a spare made ahead", Both, |s| roll(s, true)),
         ("close and reopen", Both, |s| {

@@ -13,7 +13,7 @@ use taskledger::vfs::fault::{CallKind, Effect, Fault, Limits, MemVfs};
 use taskledger::{Error, LedgerStorage, Level, Maintenance, Options, Seq, Verdict, verify};
 
 use super::{NOON, history, inner, key, running};
-use crate::support::BeforeSync;
+use crate::support::Hooked;
 
 const TASKS: u64 = 64;
 
@@ -109,7 +109,7 @@ fn no_async_thread_waits_for_the_disk() {
     let counted = in_vain.clone();
     let armed = Arc::new(AtomicU64::new(0));
     let is_armed = armed.clone();
-    let vfs = BeforeSync::new(MemVfs::new(), move || {
+    let vfs = Hooked::before_sync(MemVfs::new(), move || {
         if is_armed.swap(0, Ordering::SeqCst) == 1
             && wait.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_err()
         {
@@ -138,7 +138,7 @@ fn held_until(places: u64) -> (MemVfs, LedgerStorage, Arc<AtomicU64>) {
     let (counted, is_held) = (asked.clone(), held.clone());
     let (ask, wait) = mpsc::channel();
     let (ask, wait) = (Mutex::new(ask), Mutex::new(wait));
-    let vfs = BeforeSync::new(memory.clone(), move || {
+    let vfs = Hooked::before_sync(memory.clone(), move || {
         if is_held.swap(false, Ordering::SeqCst) {
             for place in 0..places {
                 let asked = wait.lock().unwrap().recv_timeout(Duration::from_secs(20));
