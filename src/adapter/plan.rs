@@ -87,8 +87,7 @@ fn path(before: Option<&Folded>, wanted: &Folded) -> Option<Vec<Event>> {
     };
     let Some(before) = before else { return moves(Event::created(), TaskState::Pending, to) };
     let from = before.state;
-    let is_orphan = matches!(from, TaskState::Running | TaskState::Retrying);
-    let goes_back = is_orphan && matches!(to, TaskState::Pending | TaskState::Ready) && !from.can_move_to(to);
+    let goes_back = from.has_executor() && matches!(to, TaskState::Pending | TaskState::Ready) && !from.can_move_to(to);
     if started_again(before) || goes_back {
         return moves(Event::requeued(TaskState::Pending).because(TAKEN_UP_AGAIN), TaskState::Pending, to);
     }

@@ -70,7 +70,7 @@ impl Ledger {
             let mut orphans = Vec::new();
             let tasks = self.core().tasks.read().expect("no writer panics");
             after = tasks.look_over(after.as_deref(), PAGE, |id, version, state, attempts| {
-                if is_running(state) || attempts > max_attempts {
+                if state.has_executor() || attempts > max_attempts {
                     orphans.push(Orphan { id: Arc::clone(id), version, state, attempts });
                 }
             });
@@ -81,11 +81,6 @@ impl Ledger {
             }
         }
     }
-}
-
-/// Whether somebody was at it when the process ended.
-fn is_running(state: TaskState) -> bool {
-    matches!(state, TaskState::Running | TaskState::Retrying)
 }
 
 /// Repairs some tasks in one batch; where one of them has moved meanwhile, in smaller ones.
@@ -124,7 +119,7 @@ fn plan(orphan: &Orphan, max_attempts: u32, batch: &mut Batch, done: &mut Recove
         batch.push(&*orphan.id, event, Expect::Version(version));
         version += 1;
     };
-    if is_running(orphan.state) {
+    if orphan.state.has_executor() {
         if orphan.attempts < max_attempts {
             push(Event::requeued(TaskState::Pending).because("its executor is gone"));
             done.requeued += 1;

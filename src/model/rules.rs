@@ -146,7 +146,7 @@ pub(crate) fn decide(live: Option<&Folded>, event: &Event) -> Result<Decided, Re
             }
         }
         (EventKind::Requeued, Some(to)) => {
-            if !matches!(from, TaskState::Running | TaskState::Retrying) {
+            if !from.has_executor() {
                 return Err(Illegal("only a running or retrying task can be requeued"));
             }
             if !matches!(to, TaskState::Pending | TaskState::Ready) {

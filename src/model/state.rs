@@ -96,6 +96,11 @@ impl TaskState {
         )
     }
 
+    /// Whether an executor has it: running or retrying. Only such a task can be requeued.
+    pub(crate) const fn has_executor(self) -> bool {
+        matches!(self, TaskState::Running | TaskState::Retrying)
+    }
+
     /// Whether it is a good end: completed.
     #[must_use]
     pub const fn is_success(self) -> bool {

@@ -70,6 +70,11 @@ impl FrameKind {
     pub(crate) const fn has_events(self) -> bool {
         matches!(self, FrameKind::Events | FrameKind::EventsMore)
     }
+
+    /// Whether a frame of this kind may have so many events.
+    const fn goes_with(self, count: u16) -> bool {
+        self.has_events() == (count > 0)
+    }
 }
 
 /// A frame's header.
@@ -138,8 +143,7 @@ impl FrameSeed {
 
     /// Whether a header may begin here: what can be said without its checksum, for whoever looks at every offset.
     pub(crate) fn may_be_header(bytes: &[u8; FRAME_HEADER_BYTES]) -> bool {
-        let kind = FrameKind::from_number(bytes[11]);
-        kind.is_some_and(|kind| kind.has_events() == (get_u16(bytes, 24) > 0))
+        FrameKind::from_number(bytes[11]).is_some_and(|kind| kind.goes_with(get_u16(bytes, 24)))
     }
 
     /// Reads and checks a header.
@@ -158,7 +162,7 @@ impl FrameSeed {
         let first = absolute(get_u32(bytes, 16)).ok_or(BadHeader::Field("its first seq is impossible"))?;
         let durable = absolute(get_u32(bytes, 20)).ok_or(BadHeader::Field("its watermark is impossible"))?;
         let count = get_u16(bytes, 24);
-        if kind.has_events() == (count == 0) {
+        if !kind.goes_with(count) {
             return Err(BadHeader::Field("its kind and its number of events do not go together"));
         }
         Ok(FrameHeader {

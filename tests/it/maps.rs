@@ -6,18 +6,17 @@ use std::path::{Path, PathBuf};
 
 use taskledger::{Entry, Error, Event, Options, TaskState, View};
 
-use crate::support::number;
+use crate::support::{Rng, number};
 
 const TASKS: u64 = 40;
 
 /// A ledger whose segments are small, so that nearly all of its entries are in sealed ones.
 fn build(dir: &Path) -> u64 {
     let ledger = Options::new().segment_size(16 << 10).open(dir).unwrap();
-    let mut draw = number("TASKLEDGER_SEED").unwrap_or(1);
+    let mut rng = Rng(number("TASKLEDGER_SEED").unwrap_or(1));
     for n in 0..4000_u64 {
-        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let task = format!("task-{}", (draw >> 33) % TASKS);
-        let text = "x".repeat((draw >> 50) as usize % 900);
+        let task = format!("task-{}", rng.below(TASKS));
+        let text = "x".repeat(rng.below(900) as usize);
         let event = Event::observed(TaskState::Running).meta("n", n.to_string()).because(text);
         ledger.submit(task, event).unwrap();
     }
