@@ -294,7 +294,7 @@ fn a_batch_without_its_last_event_is_left_out() {
     let name = segment_name(&files, 1);
     let place = frames(&files[&name]).last().expect("three frames").offset + 33;
     files.get_mut(&name).expect("it is there")[place - 1] ^= 1;
-    assert!(is_damaged(&read_files(&files), "seq 1 "), "{:?}", read_files(&files));
+    assert!(is_damaged(&read_files(&files), "seq 1 cannot be read"), "{:?}", read_files(&files));
 }
 
 /// A field of `LEDGER` or of a segment's header with an unknown value, and whether readers and writers refuse it.
