@@ -194,17 +194,19 @@ pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<
             event,
         };
         let last_of_batch = Some(n) == last_event;
-        let origin = Origin { batch, last: last_of_batch, epoch: standing.epoch, digest: *digest };
+        let origin = Origin {
+            batch,
+            last: last_of_batch,
+            epoch: standing.epoch,
+            back: Slot::seq_of(before),
+            key_back: Slot::keyed_of(before),
+            digest: *digest,
+        };
         let after = Slot::after(before, &entry, &origin)
             .unwrap_or_else(|broken| panic!("{subject} was decided and does not fold: {broken:?}"));
         let after = Arc::new(after);
         let key = key.unwrap_or_else(|| Arc::from(subject.key()));
-        let links = Links {
-            back: before.map_or(Seq::ZERO, |slot| slot.seq),
-            key_back: before.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq),
-            digest: *digest,
-            last_of_batch,
-        };
+        let links = Links { back: origin.back, key_back: origin.key_back, digest: *digest, last_of_batch };
         changed.insert(subject, (Arc::clone(&key), Arc::clone(&after)));
         placed_at = at;
         plan.push(Planned { realm, key, entry, links, slot: after, bytes_max: *bytes_max });

@@ -75,6 +75,7 @@ impl LogView {
     pub(crate) fn history(&self, realm: Realm, key: &str, last: Option<Seq>) -> Result<History> {
         let mut entries = Vec::new();
         let mut seq = last.unwrap_or(Seq::ZERO);
+        let mut version = None;
         let mut frame: Option<(Arc<Segment>, Frame)> = None;
         while seq != Seq::ZERO {
             let holds = |(_, frame): &(Arc<Segment>, Frame)| (frame.header.first..frame.header.next()).contains(&seq);
@@ -84,12 +85,18 @@ impl LogView {
             };
             let index = (seq.0 - here.header.first.0) as usize;
             let stored = decode_body(&segment, &here)?.into_iter().nth(index);
-            let fits = |stored: &StoredEvent| stored.links.back < seq && stored.named.realm() == Some(realm);
+            let follows = |entry: &Entry| version.is_none_or(|version| entry.version.is_some_and(|v| v + 1 == version));
+            let fits = |stored: &StoredEvent| {
+                let StoredEvent { entry, named, links } = stored;
+                let first = entry.version == Some(1);
+                links.back < seq && first == (links.back == Seq::ZERO) && named.realm() == Some(realm) && follows(entry)
+            };
             let Some(mut stored) = stored.filter(fits) else {
                 let what = format!("an entry of a {}'s history is missing", realm.word());
                 return Err(Error::damaged(&segment.path, here.offset, Some(seq), what));
             };
             stored.entry.set_subject(Some(realm.subject(key)));
+            version = stored.entry.version;
             seq = stored.links.back;
             entries.push(stored.entry);
             frame = Some((segment, here));

@@ -286,7 +286,7 @@ impl Walker<'_> {
         let problem = self.problem_of(stored, before.as_deref());
         let folded = self.tasks.replay(entry, &stored.origin).err().map(|unfoldable| ("FOLD", unfoldable.0.to_owned()));
         self.whole = folded.is_none();
-        if let Some((code, what)) = folded.or(problem) {
+        if let Some((code, what)) = problem.or(folded) {
             self.find(Finding {
                 severity: Severity::Damage,
                 code,
@@ -305,7 +305,7 @@ impl Walker<'_> {
         if entry.at < self.tasks.at {
             return Some(("TIME", format!("its time {} is before that of the entry before it", entry.at)));
         }
-        let back = before.map_or(Seq::ZERO, |slot| slot.seq);
+        let back = Slot::seq_of(before);
         let (realm, _) = entry.about()?;
         let whose = realm.word();
         if stored.links.back != back {
@@ -313,7 +313,7 @@ impl Walker<'_> {
                 format!("it points back to seq {}, and its {whose}'s entry before is seq {back}", stored.links.back);
             return Some(("LINK", what));
         }
-        let key_back = before.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq);
+        let key_back = Slot::keyed_of(before);
         if entry.event.key.is_some() && stored.links.key_back != key_back {
             let what = format!(
                 "it names seq {} as its {whose}'s keyed entry before, and that is seq {key_back}",

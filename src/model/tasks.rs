@@ -94,6 +94,10 @@ pub(crate) struct Origin {
     /// Whether it is the last of its batch.
     pub last: bool,
     pub epoch: u32,
+    /// Which entry of its task or note it names as the one before; `Seq(0)` for none.
+    pub back: Seq,
+    /// Which keyed one.
+    pub key_back: Seq,
     /// The digest of the request, for a keyed event.
     pub digest: Option<u64>,
 }
@@ -133,6 +137,12 @@ impl Slot {
             None => fold(before.and_then(Slot::record).cloned(), entry)?.map(Live::Record),
             Some(_) => fold_note(before.and_then(Slot::value), entry)?.map(Live::Value),
         };
+        if origin.back != Slot::seq_of(before) {
+            return Err(Unfoldable("it does not name the entry before"));
+        }
+        if entry.event.key.is_some() && origin.key_back != Slot::keyed_of(before) {
+            return Err(Unfoldable("it does not name the keyed entry before"));
+        }
         let mut keys = before.map(|slot| Arc::clone(&slot.keys)).unwrap_or_default();
         if let (Some(key), Some(digest)) = (&entry.event.key, origin.digest) {
             let window = Arc::make_mut(&mut keys);
@@ -152,6 +162,16 @@ impl Slot {
         }
         let actor = entry.event.actor.as_deref().map(Arc::from);
         Ok(Slot { live, version, seq: entry.seq, at: entry.at, actor, keys })
+    }
+
+    /// The last entry of a task or note that has this slot; `Seq(0)` for none.
+    pub(crate) fn seq_of(slot: Option<&Slot>) -> Seq {
+        slot.map_or(Seq::ZERO, |slot| slot.seq)
+    }
+
+    /// Its last entry with a key that is still in the window.
+    pub(crate) fn keyed_of(slot: Option<&Slot>) -> Seq {
+        slot.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq)
     }
 
     /// The live record, where it is a task's.

@@ -357,8 +357,14 @@ impl Decoder {
                 },
             };
             entry.set_subject(subject);
-            let origin =
-                Origin { batch: self.batch, last: links.last_of_batch, epoch: header.epoch, digest: links.digest };
+            let origin = Origin {
+                batch: self.batch,
+                last: links.last_of_batch,
+                epoch: header.epoch,
+                back: links.back,
+                key_back: links.key_back,
+                digest: links.digest,
+            };
             if links.last_of_batch {
                 self.batch = entry.seq.next();
             }

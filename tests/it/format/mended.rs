@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use taskledger::Event;
+use taskledger::{Error, Event, Seq, Verdict};
 
 use super::bytes::{
     DIR, EVENTS, EVENTS_MORE, Frame, alone, crc, frames, in_memory, options, put, read, read_files, segment_name,
     set_in_page, verify_files, write_files,
 };
-use super::codec::encode;
+use super::codec::{Rare, encode};
 use super::golden::committed;
 use super::hostile::{created, is_format, start, with_body};
 
@@ -72,6 +72,46 @@ fn a_writer_goes_on_behind_a_local_fact_of_a_later_time() {
     ledger.append("a", Event::created()).expect("it goes on");
     ledger.close().expect("there is room");
     assert_eq!(read(options(&vfs), Path::new(DIR)).expect("what was acknowledged is read").len(), 1);
+}
+
+/// Three entries of one task, the third of which names the first as the one before: a ledger that only `verify` refused,
+/// and whose history of the task had two entries.
+#[test]
+fn an_entry_that_does_not_name_the_one_before_is_damage() {
+    let third_names = |seq_of_keyed: Option<u64>, back: u64| {
+        let mut body = created(3);
+        for n in [1, 2] {
+            (body.heads[n], body.moves[n], body.flags[n]) = (0x20 | 3, 0x0f, 4);
+        }
+        (body.ids, body.numbers, body.errors) = (vec!["t".to_owned()], vec![0, 0], vec!["e".to_owned(); 2]);
+        (body.versions, body.backs) = (vec![1, 2, 3], vec![1, back]);
+        if let Some(seq) = seq_of_keyed {
+            body.heads.iter_mut().for_each(|head| *head |= 0x80);
+            let keys = vec!["k0".to_owned(), "k1".to_owned(), "k2".to_owned()];
+            body.rare = Some(Rare { keys, key_backs: vec![0, 1, 3 - seq], digests: vec![7; 3], ..Rare::default() });
+        }
+        with_body(encode(&body), 3)
+    };
+    for sound in [third_names(None, 1), third_names(Some(2), 1)] {
+        assert_eq!(read_files(&sound).expect("it is legal").len(), 3);
+        assert_eq!(verify_files(&sound).expect("it is read").verdict(), Verdict::Sound);
+    }
+    for (wrong, keyed) in [(third_names(None, 2), false), (third_names(Some(1), 1), true)] {
+        for found in [read_files(&wrong), write_files(&wrong)] {
+            let Err(Error::Damaged { seq: Some(Seq(3)), what, .. }) = &found else { panic!("it opens: {found:?}") };
+            assert!(what.contains("does not name"), "{what}");
+        }
+        let report = verify_files(&wrong).expect("damage is a finding");
+        assert_eq!(report.findings[0].code, "LINK");
+
+        // And where it comes to be while a reader has it open, the history is refused, not short.
+        let vfs = in_memory(&third_names(None, 1));
+        let reader = options(&vfs).open_read_only(DIR).expect("it is legal");
+        let segment = segment_name(&wrong, 1);
+        vfs.write_bytes(&Path::new(DIR).join(&segment), 0, &wrong[&segment]).expect("it is there");
+        let history = reader.view().history("t").map(Iterator::count);
+        assert!(matches!(history, Err(Error::Damaged { .. })) || keyed, "{history:?}");
+    }
 }
 
 #[test]
