@@ -131,7 +131,8 @@ impl<'a> Window<'a> {
     fn get(&mut self, offset: u64, len: usize) -> Result<&[u8]> {
         let inside = |start: u64, have: usize| offset >= start && offset + len as u64 <= start + have as u64;
         if !inside(self.start, self.bytes.len()) {
-            self.bytes.resize(len.max(self.chunk), 0);
+            let rest = self.segment.header.capacity.saturating_sub(offset);
+            self.bytes.resize(len.max((self.chunk as u64).min(rest) as usize), 0);
             let read = match self.map {
                 Some(map) => map.read_at(&mut self.bytes, offset),
                 None => read_full_at(&*self.segment.file, &mut self.bytes, offset)
@@ -322,14 +323,13 @@ fn look_behind(segment: &Segment, at: Position, limit: u64, tail: &mut Tail) -> 
         if bytes.is_empty() {
             break;
         }
-        let here = bytes.get(..chunk).unwrap_or(bytes);
-        let Some(last) = here.iter().rposition(|&byte| byte != 0) else {
+        let Some(last) = bytes.iter().rposition(|&byte| byte != 0) else {
             offset += chunk as u64;
             continue;
         };
         tail.last_nonzero = Some(offset + last as u64);
         let candidates = bytes.windows(FRAME_HEADER_BYTES).enumerate().step_by(FRAME_ALIGN as usize);
-        for (n, raw) in candidates.take_while(|(n, _)| *n < chunk) {
+        for (n, raw) in candidates.take_while(|(n, _)| *n < chunk && *n <= last) {
             let candidate = raw.first_chunk().filter(|raw| FrameSeed::may_be_header(raw));
             let Some(header) = candidate.and_then(|raw| seed.decode(raw).ok()) else { continue };
             tail.see(&header);

@@ -4,8 +4,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use taskledger::vfs::ops::{Access, DirEntry, Lock, Process, Vfs, VfsFile};
 
@@ -192,6 +193,27 @@ impl Rng {
     }
 }
 
+/// What each of these comes to, in their order; as many at once as there are cores.
+pub fn in_parallel<T: Sync, R: Send>(all: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores.min(all.len()) {
+            scope.spawn(|| {
+                while let Some((n, one)) =
+                    Some(next.fetch_add(1, Ordering::SeqCst)).and_then(|n| Some((n, all.get(n)?)))
+                {
+                    let result = work(one);
+                    done.lock().expect("no work panics here").push((n, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("no work panics here");
+    done.sort_by_key(|(n, _)| *n);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 /// Writes a line to the real standard error: the test harness swallows what the print macros write.
 pub fn say(line: &str) {
     writeln!(io::stderr(), "{line}").expect("standard error takes a line");
@@ -211,8 +233,10 @@ pub fn shared_dir() -> Option<PathBuf> {
 }
 
 /// The command line tool.
+#[allow(clippy::option_env_unwrap, reason = "the example that shares this file is built without it, and never asks")]
 pub fn taskledger() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_taskledger"));
+    let program = option_env!("CARGO_BIN_EXE_taskledger").expect("cargo builds it for tests only");
+    let mut command = Command::new(program);
     command.env_remove("TASKLEDGER_DIR").env("NO_COLOR", "1");
     command
 }

@@ -6,7 +6,7 @@ use taskledger::vfs::fault::{CallKind, Effect, Fault, SyncFailure};
 use taskledger::{Durability, Error, Ledger};
 
 use super::journal::create;
-use super::script::{BUFFERED, EIO, Script, batch_of, options};
+use super::script::{BUFFERED, EIO, Script, batch_of, count_on, demand, options};
 use crate::support::{Hooked, Moment};
 
 type Act = Box<dyn FnOnce() + Send>;
@@ -46,8 +46,8 @@ pub fn placed_beside_a_flight(s: &mut Script) {
     s.vfs.advance_ms(1);
     s.announce(&[create("a")]);
     s.announce(&[create("b")]);
-    next.does(s, |ledger| drop(ledger.submit_batch(batch_of(&[create("b")])).expect("it is placed")));
-    s.ledger().commit(batch_of(&[create("a")])).expect("it is durable");
+    next.does(s, |ledger| drop(count_on(ledger.submit_batch(batch_of(&[create("b")])), "placing")));
+    count_on(s.ledger().commit(batch_of(&[create("a")])), "appending");
     s.learn();
     s.sync();
 }
@@ -57,8 +57,8 @@ pub fn written_beside_a_sync(s: &mut Script) {
     let next = Next::open(s, BUFFERED, Moment::AfterSync);
     s.write(&[create("a")]);
     s.announce(&[create("b")]);
-    next.does(s, |ledger| drop(ledger.commit(batch_of(&[create("b")])).expect("it is written")));
-    s.ledger().sync().expect("it syncs");
+    next.does(s, |ledger| drop(count_on(ledger.commit(batch_of(&[create("b")])), "writing")));
+    count_on(s.ledger().sync(), "syncing");
     s.learn();
     s.write(&[create("c")]);
     s.sync();
@@ -73,10 +73,10 @@ pub fn written_beside_a_sync_that_fails(s: &mut Script) {
     next.does(s, move |ledger| {
         let lost = Effect::Sync(SyncFailure::LiveOldDiskOld);
         vfs.fail_at(vfs.calls(), Fault::new(EIO).only(CallKind::SyncData).with(lost));
-        ledger.maintain().expect("it has nothing to do but the sync");
+        count_on(ledger.maintain(), "there is nothing to do but the sync");
     });
     let written = s.ledger().commit(batch_of(&[create("b")]));
-    assert!(matches!(written, Err(Error::Unknown { .. })), "{written:?}");
+    demand(matches!(written, Err(Error::Unknown { .. })), written);
     s.drop_ledger();
     s.open();
     s.append(create("c"));

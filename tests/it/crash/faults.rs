@@ -25,13 +25,20 @@ enum Step {
 
 /// One way to fail.
 #[derive(Debug, Clone, Copy)]
-struct Way {
-    effect: Effect,
-    errno: i32,
-    sticky: bool,
+pub struct Way {
+    pub effect: Effect,
+    pub errno: i32,
+    pub sticky: bool,
 }
 
-fn ways(kind: CallKind) -> Vec<Way> {
+impl Way {
+    pub fn fault(&self) -> Fault {
+        Fault { sticky: self.sticky, ..Fault::new(self.errno).with(self.effect) }
+    }
+}
+
+/// Every way in which a call of this kind can fail, once and for ever.
+pub fn ways(kind: CallKind) -> Vec<Way> {
     let once = |effect| Way { effect, errno: EIO, sticky: false };
     let mut ways = vec![
         once(Effect::Error),
@@ -292,6 +299,54 @@ fn a_failed_sync_is_told_to_all_who_wait() {
     assert!(unknown.iter().any(|&batches| batches > 2), "nobody ever waited for a flight that failed: {unknown:?}");
 }
 
+/// What a fault left behind.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// How many states of it were judged.
+    pub states: u64,
+    /// Whether a kill leaves more than a power cut must.
+    pub only_written: bool,
+    /// States in which a power cut took of that.
+    pub taken: u64,
+}
+
+/// Judges what is there after a fault: as a kill leaves it, and as power cuts may.
+pub fn judge_what_is_left(s: &Script, way: &Way, limits: &Limits, fail: &mut dyn FnMut(String)) -> Left {
+    let mut want = s.journal.want(usize::MAX);
+    let mut want_killed = s.journal.want_after_kill();
+    let killed = s.vfs.kill();
+    let lied = way.effect == Effect::Sync(SyncFailure::ReportedLate);
+    if want.born && lied && !s.lost_power() {
+        // As long as the power stays on, everything can still be read.
+        let read = options(&killed).open_read_only(DIR).map_err(|error| error.to_string());
+        let read = read.and_then(|reader| entries_match(reader.view().entries(Seq::FIRST), &want_killed));
+        if let Err(what) = read {
+            fail(format!("killed: {what}"));
+        }
+    }
+    if lied || want.may_refuse {
+        // The error that a lie left behind may come out of recovery's own sync; once.
+        drop(options(&killed).open(DIR));
+    }
+    if lied {
+        (want.acked, want.may_refuse) = (0, true);
+        want_killed = want.clone();
+    }
+    if way.effect == Effect::Sync(SyncFailure::LiveOldDiskOld) {
+        // This one takes what was written away from everybody at once.
+        want_killed = want.clone();
+    }
+    let mut left = Left { states: 1, only_written: want_killed.acked > want.acked, taken: 0 };
+    if let Err(what) = judge(&killed.fork(), &want_killed) {
+        fail(format!("killed: {what}"));
+    }
+    left.states += s.vfs.pending(s.vfs.trace_len()).states(limits, &mut |image, choice| match judge(&image, &want) {
+        Ok(judged) => left.taken += u64::from(judged.kept < want_killed.acked),
+        Err(what) => fail(format!("power cut at the end, {choice:?}: {what}")),
+    });
+    left
+}
+
 #[test]
 fn every_call_fails_once() {
     let limits = Limits { exhaustive: 5, pairs: 0, samples: 12, tear: false, seed: 7 };
@@ -309,9 +364,7 @@ fn every_call_fails_once() {
             for way in ways(*kind) {
                 let mut s = Script::new();
                 prepare(&mut s);
-                let mut fault = Fault::new(way.errno).with(way.effect);
-                fault.sticky = way.sticky;
-                s.vfs.fail_at(call, fault);
+                s.vfs.fail_at(call, way.fault());
                 let told = |what: String| format!("script {name:?}, call {call} ({kind:?}), {way:?}:\n    => {what}");
                 let played = play(&mut s, &steps(), fails_a_sync(*kind, &way).then_some(call));
                 s.vfs.clear_faults();
@@ -324,34 +377,10 @@ fn every_call_fails_once() {
                     }
                 }
                 runs += 1;
-                let mut want = s.journal.want(usize::MAX);
-                let mut want_killed = s.journal.want_after_kill();
-                let killed = s.vfs.kill();
-                let lied = way.effect == Effect::Sync(SyncFailure::ReportedLate);
-                if want.born && lied {
-                    // As long as the power stays on, everything can still be read.
-                    let read = options(&killed).open_read_only(DIR).map_err(|error| error.to_string());
-                    let read = read.and_then(|reader| entries_match(reader.view().entries(Seq::FIRST), &want_killed));
-                    failures.extend(read.err().map(|what| told(format!("killed: {what}"))));
-                }
-                if lied {
-                    (want.acked, want.may_refuse) = (0, true);
-                    want_killed = want.clone();
-                    // The error that the lie left behind may come out of recovery's own sync; once.
-                    drop(options(&killed).open(DIR));
-                }
-                if way.effect == Effect::Sync(SyncFailure::LiveOldDiskOld) {
-                    // This one takes what was written away from everybody at once.
-                    want_killed = want.clone();
-                }
-                only_written += u64::from(want_killed.acked > want.acked);
-                failures.extend(judge(&killed.fork(), &want_killed).err().map(|what| told(format!("killed: {what}"))));
-                states += 1 + s.vfs.pending(s.vfs.trace_len()).states(&limits, &mut |image, choice| match judge(
-                    &image, &want,
-                ) {
-                    Ok(judged) => taken += u64::from(judged.kept < want_killed.acked),
-                    Err(what) => failures.push(told(format!("power cut at the end, {choice:?}: {what}"))),
-                });
+                let left = judge_what_is_left(&s, &way, &limits, &mut |what| failures.push(told(what)));
+                states += left.states;
+                only_written += u64::from(left.only_written);
+                taken += left.taken;
             }
         }
         println!(

@@ -1,5 +1,7 @@
 //! Runs a script against a ledger in memory, and keeps the client's journal of it.
 
+use std::fmt;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +27,35 @@ pub fn dir() -> &'static Path {
     Path::new(DIR)
 }
 
+/// What a script unwinds with where something fails that it counts on. No panic: nothing is printed.
+#[derive(Debug)]
+pub struct GivenUp(pub String);
+
+/// What a script counts on; where it is not so, the script ends here.
+pub fn count_on<T, E: fmt::Debug>(result: Result<T, E>, what: &str) -> T {
+    result.unwrap_or_else(|error| resume_unwind(Box::new(GivenUp(format!("{what}: {error:?}")))))
+}
+
+/// The same, of something that must be true.
+pub fn demand(holds: bool, what: impl fmt::Debug) {
+    count_on(if holds { Ok(()) } else { Err(what) }, "this must hold");
+}
+
+/// A call that is to fail, counted over all worlds that the script comes through.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned {
+    pub call: usize,
+    pub fault: Fault,
+}
+
 /// A world with a ledger in it, and what its client knows.
 #[derive(Debug)]
 pub struct Script {
     pub vfs: MemVfs,
     pub journal: Journal,
+    /// The calls in the worlds that it has left by a power cut.
+    earlier: Vec<CallKind>,
+    planned: Option<Planned>,
     ledger: Option<Ledger>,
     /// Whether an append returns once it is written.
     buffered: bool,
@@ -50,7 +76,49 @@ pub fn batch_of(facts: &[Fact]) -> Batch {
 
 impl Script {
     pub fn new() -> Script {
-        Script { vfs: MemVfs::new(), journal: Journal::new(), ledger: None, buffered: false, outstanding: Vec::new() }
+        Script {
+            vfs: MemVfs::new(),
+            journal: Journal::new(),
+            earlier: Vec::new(),
+            planned: None,
+            ledger: None,
+            buffered: false,
+            outstanding: Vec::new(),
+        }
+    }
+
+    /// One of its calls is going to fail.
+    pub fn failing(planned: Planned) -> Script {
+        let script = Script { planned: Some(planned), ..Script::new() };
+        script.plan();
+        script
+    }
+
+    fn plan(&self) {
+        if let Some(Planned { call, fault }) = self.planned
+            && let Some(call) = call.checked_sub(self.earlier.len())
+        {
+            self.vfs.fail_at(call, fault);
+        }
+    }
+
+    /// All calls so far.
+    pub fn calls(&self) -> Vec<CallKind> {
+        [&self.earlier[..], &self.vfs.call_kinds()].concat()
+    }
+
+    /// Whether the power failed in the middle.
+    pub fn lost_power(&self) -> bool {
+        !self.earlier.is_empty()
+    }
+
+    /// The power fails, and leaves this.
+    pub fn power_cut(&mut self, after: MemVfs) {
+        self.drop_ledger();
+        self.earlier = self.calls();
+        self.vfs = after;
+        self.plan();
+        self.journal.rebase();
     }
 
     pub fn try_open(&mut self) -> Result<(), Error> {
@@ -60,7 +128,7 @@ impl Script {
 
     /// Opens so that an append returns once it is written.
     pub fn open_buffered(&mut self) {
-        self.try_open_buffered().expect("the script opens where that works");
+        count_on(self.try_open_buffered(), "opening");
     }
 
     pub fn try_open_buffered(&mut self) -> Result<(), Error> {
@@ -70,7 +138,7 @@ impl Script {
 
     /// Opens through another file layer that ends in the same files.
     pub fn open_with(&mut self, options: Options) {
-        self.try_open_with(options).expect("the script opens where that works");
+        count_on(self.try_open_with(options), "opening");
     }
 
     fn try_open_with(&mut self, options: Options) -> Result<(), Error> {
@@ -83,7 +151,7 @@ impl Script {
     }
 
     pub fn open(&mut self) {
-        self.try_open().expect("the script opens where that works");
+        count_on(self.try_open(), "opening");
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -113,7 +181,7 @@ impl Script {
     }
 
     pub fn batch(&mut self, facts: &[Fact]) {
-        self.try_batch(facts).expect("the script appends where that works");
+        count_on(self.try_batch(facts), "appending");
     }
 
     pub fn append(&mut self, fact: Fact) {
@@ -139,12 +207,12 @@ impl Script {
     fn place(&mut self, facts: &[Fact], place: fn(&Ledger, Batch) -> Result<(), Error>) {
         self.vfs.advance_ms(1);
         self.announce(facts);
-        place(self.ledger(), batch_of(facts)).expect("the script appends where that works");
+        count_on(place(self.ledger(), batch_of(facts)), "appending");
         self.learn();
     }
 
     pub fn sync(&mut self) {
-        self.try_sync().expect("the script syncs where that works");
+        count_on(self.try_sync(), "syncing");
     }
 
     pub fn try_sync(&mut self) -> Result<(), Error> {
@@ -171,7 +239,7 @@ impl Script {
     }
 
     pub fn maintain(&mut self) {
-        self.ledger().maintain().expect("the script maintains where that works");
+        count_on(self.ledger().maintain(), "maintaining");
         self.learn();
     }
 
@@ -185,13 +253,12 @@ impl Script {
     }
 
     pub fn close(&mut self) {
-        self.try_close().expect("the script closes where that works");
+        count_on(self.try_close(), "closing");
     }
 
     /// How many segments there are.
     pub fn segments(&self) -> usize {
-        let names = self.vfs.list(&dir().join("log")).expect("it is there");
-        names.iter().filter(|entry| Path::new(&entry.name).extension().is_some_and(|end| end == "log")).count()
+        self.vfs.files().iter().filter(|path| path.extension().is_some_and(|end| end == "log")).count()
     }
 
     /// Lets go of the ledger, which closes it as far as that is possible.

@@ -7,7 +7,7 @@ use taskledger::vfs::fault::{CallKind, Choice, Effect, Pending, SyncFailure};
 use super::beside;
 use super::company::together;
 use super::journal::{create, go, large, note, note_removed, noted};
-use super::script::Script;
+use super::script::{Script, count_on, demand};
 
 /// What must come out at least once, so that a trace that tests nothing is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub fn all() -> Vec<Trace> {
             s.batch(&[noted("b", 30), noted("dlq", 5), go("a", Running)]);
             s.batch(&[noted("b", 6), note_removed("b")]);
             s.append(noted("dlq", 9000)); // this one rolls
-            assert_eq!(s.segments(), 2, "it did not roll");
+            demand(s.segments() == 2, "it did not roll");
             s.append(note_removed("dlq"));
             s.append(noted("a", 10));
         }),
@@ -116,7 +116,7 @@ pub fn all() -> Vec<Trace> {
             s.vfs.set_capacity(Some(30_000));
             for _ in 0..2 {
                 let full = s.try_batch(&[large("a", 6500)]);
-                assert!(matches!(full, Err(Error::NoSpace { .. })), "{full:?}");
+                demand(matches!(full, Err(Error::NoSpace { .. })), full);
             }
             s.append(go("a", Ready)); // this one fits
             s.vfs.set_capacity(None);
@@ -149,7 +149,7 @@ pub fn all() -> Vec<Trace> {
             s.write(&[create("a"), large("a", 3000)]);
             s.write(&[large("a", 3900)]);
             s.write(&[large("a", 5000)]); // this one rolls
-            assert_eq!(s.segments(), 2, "it did not roll");
+            demand(s.segments() == 2, "it did not roll");
             s.write(&[go("a", Ready)]);
             s.write(&[go("a", Running)]);
             s.close();
@@ -174,7 +174,7 @@ pub fn all() -> Vec<Trace> {
             s.append(create("c"));
             s.submit(&[large("c", 6000), large("a", 3000)]);
             s.submit(&[large("b", 5000)]); // this one rolls
-            assert_eq!(s.segments(), 2, "it did not roll");
+            demand(s.segments() == 2, "it did not roll");
             s.submit(&[go("a", Completed)]);
             s.sync();
             s.submit(&[note("b", "placed, and never flushed")]);
@@ -204,7 +204,7 @@ pub fn all() -> Vec<Trace> {
             s.journal.lied();
             s.append(create("b"));
             let late = s.try_batch(&[create("c")]);
-            assert!(matches!(late, Err(Error::Unknown { .. })), "{late:?}");
+            demand(matches!(late, Err(Error::Unknown { .. })), late);
             s.drop_ledger();
             s.open();
             s.append(create("d"));
@@ -214,7 +214,7 @@ pub fn all() -> Vec<Trace> {
             s.append(create("a"));
             s.fail_next(CallKind::Write, Effect::ErrorAfter(600));
             let failed = s.try_batch(&[create("b"), large("b", 1500)]);
-            assert!(matches!(failed, Err(Error::Unknown { .. })), "{failed:?}");
+            demand(matches!(failed, Err(Error::Unknown { .. })), failed);
             s.drop_ledger();
             s.open();
             s.append(create("c"));
@@ -225,10 +225,10 @@ pub fn all() -> Vec<Trace> {
             s.append(create("a"));
             s.fail_next(CallKind::SyncData, Effect::Error);
             let failed = s.try_batch(&[create("b"), large("b", 700)]);
-            assert!(matches!(failed, Err(Error::Unknown { .. })), "{failed:?}");
+            demand(matches!(failed, Err(Error::Unknown { .. })), failed);
             s.drop_ledger();
             s.fail_next(CallKind::SyncData, Effect::Error);
-            assert!(s.try_open().is_err(), "what recovery cannot sync is not shown");
+            demand(s.try_open().is_err(), "what recovery cannot sync is not shown");
             s.open();
             s.append(create("c"));
         }),
@@ -259,28 +259,26 @@ fn roll(s: &mut Script, spare: bool) {
 }
 
 /// The power fails while these are being appended, and leaves what `choose` says.
-fn lose(s: &mut Script, facts: &[super::journal::Fact], choose: fn(&Pending) -> Choice) {
+fn lose(s: &mut Script, facts: &[super::journal::Fact], choose: fn(&Pending) -> Option<Choice>) {
     let effect = Effect::Error;
     s.fail_next(CallKind::SyncData, effect);
     let failed = s.try_batch(facts);
-    assert!(matches!(failed, Err(Error::Unknown { .. })), "{failed:?}");
+    demand(matches!(failed, Err(Error::Unknown { .. })), failed);
     // The moment before that sync.
     let at = s.vfs.trace_len() - 1;
     let pending = s.vfs.pending(at);
-    let choice = choose(&pending);
-    let after = pending.image(&choice).expect("the choice is possible");
-    s.drop_ledger();
-    s.vfs = after;
-    s.journal.rebase();
+    let choice = count_on(choose(&pending).ok_or(()), "the flight is pending");
+    let after = count_on(pending.image(&choice).ok_or(()), "the choice is possible");
+    s.power_cut(after);
 }
 
 /// Every second sector is kept, the first one lost.
-fn half_of_the_sectors(pending: &Pending) -> Choice {
+fn half_of_the_sectors(pending: &Pending) -> Option<Choice> {
     let mut choice = pending.all_kept();
     for version in choice.sectors.iter_mut().step_by(2) {
         *version = 0;
     }
-    choice
+    Some(choice)
 }
 
 /// All but the first sector is lost.
@@ -291,9 +289,8 @@ fn torn_tail(s: &mut Script) {
     lose(s, &[large("a", 1500)], |pending| {
         let mut choice = pending.none_kept();
         let last = pending.sectors.iter().rposition(|sector| sector.newer.len() == 1 && sector.index >= 8);
-        let last = last.expect("the flight is pending");
-        choice.sectors[last] = 1;
-        choice
+        choice.sectors[last?] = 1;
+        Some(choice)
     });
     s.open();
     s.append(create("c"));
@@ -305,9 +302,9 @@ fn poisoned(s: &mut Script, effect: Effect) {
     s.append(create("a"));
     s.fail_next(CallKind::SyncData, effect);
     let failed = s.try_batch(&[create("b"), large("b", 700)]);
-    assert!(matches!(failed, Err(Error::Unknown { .. })), "{failed:?}");
+    demand(matches!(failed, Err(Error::Unknown { .. })), failed);
     let after = s.try_batch(&[create("c")]);
-    assert!(matches!(after, Err(Error::Poisoned { .. })), "{after:?}");
+    demand(matches!(after, Err(Error::Poisoned { .. })), after);
     s.drop_ledger();
     s.open();
     s.append(create("c"));
