@@ -12,8 +12,8 @@
 //!
 //! Lock order: `commit`, then `tasks`, then a segment's `frames`. No lock is held during I/O or while waiting.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::ledger::batch::{Batch, Receipt, ReceiptItem};
@@ -21,6 +21,7 @@ use crate::ledger::check::{Outcome, Planned, Replay, Standing, check_batch, deci
 use crate::ledger::core::{Commit, Core, RollWish, Status};
 use crate::ledger::gate::Waited;
 use crate::ledger::options::Maintenance;
+use crate::ledger::primitives::MutexGuard;
 use crate::model::limits::UNFLUSHED_BYTES_MAX;
 use crate::model::seq::Seq;
 

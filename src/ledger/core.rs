@@ -5,8 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::bell::{Bell, Left};
@@ -14,6 +13,7 @@ use crate::ledger::check::Planned;
 use crate::ledger::gate::Gate;
 use crate::ledger::history::LogView;
 use crate::ledger::options::Options;
+use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, RwLock};
 use crate::ledger::spare::Spare;
 use crate::model::limits::SEGMENT_EVENTS_MAX;
 use crate::model::seq::Seq;

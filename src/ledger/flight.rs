@@ -8,12 +8,13 @@
 //! - No lock is held during I/O, while waiting, or while a waker runs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::ledger::bell::Left;
 use crate::ledger::core::{Commit, Core};
+use crate::ledger::primitives::{Instant, MutexGuard, thread};
 use crate::storage::buffer::Flight;
 use crate::storage::live::Mark;
 use crate::storage::segment::Segment;
@@ -107,7 +108,7 @@ impl Core {
         drop(commit);
         let started = Instant::now();
         while self.waiting.load(Ordering::Relaxed) < expected && started.elapsed() < COMPANY_WAIT {
-            std::thread::yield_now();
+            thread::yield_now();
         }
         self.commit()
     }

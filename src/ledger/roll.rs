@@ -3,11 +3,12 @@
 //! Order: everything placed is synced; the successor is made durable (header, rename, directory sync); the old segment
 //! is sealed; only then is anything placed in the new one. A seal therefore always demands a successor that is there.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::core::{Commit, Core, FACTS_BYTES};
 use crate::ledger::options::Options;
+use crate::ledger::primitives::MutexGuard;
 use crate::ledger::spare;
 use crate::model::limits::SEGMENT_BYTES_YOUNG;
 use crate::model::subject::Each;
