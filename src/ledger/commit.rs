@@ -189,8 +189,8 @@ impl Core {
     pub(crate) fn serve(&self) {
         let mut commit = self.commit();
         if let Some(wish) = commit.roll_wish.take() {
-            // Somebody else may have rolled since it was wished for.
-            if wish.full == commit.active.header.number && commit.is_open() {
+            // Somebody else may have rolled since it was wished for, or be at it: whoever wishes is woken by that, too.
+            if wish.full == commit.active.header.number && commit.is_open() && !commit.rolling {
                 let rolled = self.roll(commit, wish.room);
                 commit = self.commit();
                 if let Err(error) = rolled {

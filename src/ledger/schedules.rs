@@ -11,6 +11,7 @@ mod close;
 mod disk;
 mod flights;
 mod gate;
+mod rolls;
 mod tickets;
 
 use std::any::Any;
