@@ -220,8 +220,10 @@ impl Commit {
         self.is_open() && !self.flying && !self.rolling && !self.buffer.is_empty()
     }
 
-    /// Takes no more from here on; whoever was at work has ended.
-    pub(crate) fn poison(&mut self, path: PathBuf, source: std::io::Error) {
+    /// Takes no more from here on; whoever was at work has ended. Who waits must be woken afterwards.
+    pub(crate) fn poison(&mut self, gate: &Gate, path: PathBuf, source: std::io::Error) {
+        // Before anybody finds that nobody flies: a follower would lead another flight.
+        gate.poison();
         self.status = Status::Poisoned { path, source: Arc::new(source) };
         (self.flying, self.rolling, self.syncing) = (false, false, false);
     }

@@ -175,11 +175,11 @@ impl Core {
 
     pub(crate) fn poison(&self, path: PathBuf, action: &'static str, source: std::io::Error) {
         let source = std::io::Error::new(source.kind(), Failed { action, source });
-        self.commit().poison(path, source);
+        self.commit().poison(&self.gate, path, source);
         self.landed.notify_all();
         self.bell.stop();
         // Last, since it calls wakers.
-        self.gate.poison();
+        self.gate.wake_everybody();
     }
 
     /// One step towards rest: waits, leads or syncs. Says whether nothing is left: all that was placed is durable, and
@@ -226,10 +226,11 @@ impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
         let path = self.core.dir.clone();
         let source = std::io::Error::other("a thread panicked while it flushed");
-        if let Ok(mut commit) = self.core.commit.lock() {
-            commit.poison(path, source);
+        match self.core.commit.lock() {
+            Ok(mut commit) => commit.poison(&self.core.gate, path, source),
+            Err(_) => self.core.gate.poison(),
         }
         self.core.landed.notify_all();
-        self.core.gate.poison();
+        self.core.gate.wake_everybody();
     }
 }

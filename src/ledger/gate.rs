@@ -83,9 +83,14 @@ impl Gate {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// To be called without any lock: wakers are called.
+    /// To be called under the commit lock, while whoever failed still counts as flying or syncing: nobody else may look for
+    /// work before. To be followed by [`Gate::wake_everybody`].
     pub(crate) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
+    }
+
+    /// To be called without any lock: wakers are called.
+    pub(crate) fn wake_everybody(&self) {
         for cohort in 0..WORDS as u64 {
             self.wake_all(cohort);
         }

@@ -11,6 +11,7 @@ mod close;
 mod disk;
 mod flights;
 mod gate;
+mod poison;
 mod rolls;
 mod tickets;
 

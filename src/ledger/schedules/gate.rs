@@ -58,3 +58,29 @@ fn one_is_woken_where_one_sleeps() {
         assert!(!gate.wake_one(0), "nobody sleeps any more");
     });
 }
+
+#[test]
+fn what_was_acknowledged_before_the_poison_stays_so() {
+    static TALLIES: [Tally; 1] = [Tally::new("told")];
+    explore("gate::what_was_acknowledged_before_the_poison_stays_so", &TALLIES, || {
+        let gate = Arc::new(Gate::new(Seq(5)));
+        let waiter = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || {
+                assert_eq!(gate.look(Seq(5)), Waited::Acknowledged);
+                loop {
+                    let turn = gate.turn(0);
+                    match gate.look(Seq(6)) {
+                        Waited::Pending => gate.sleep(turn),
+                        Waited::Poisoned => break TALLIES[0].add(1),
+                        Waited::Acknowledged => panic!("nobody has raised the head"),
+                    }
+                }
+            })
+        };
+        gate.poison();
+        gate.wake_everybody();
+        assert_eq!((gate.look(Seq(5)), gate.look(Seq(6))), (Waited::Acknowledged, Waited::Poisoned));
+        waiter.join().unwrap();
+    });
+}
