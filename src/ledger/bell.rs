@@ -4,9 +4,10 @@
 //! Invariant: a wish is put down before the bell is rung, and the bell is rung through the lock under which the
 //! thread looks, so that no wish is missed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::ledger::primitives::{AtomicBool, AtomicU64, Condvar, Instant, Mutex};
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

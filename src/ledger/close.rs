@@ -1,9 +1,8 @@
 //! Coming to rest: making durable what was placed, and the frames that say so (vouch and close).
 
-use std::sync::MutexGuard;
-
 use crate::error::Result;
 use crate::ledger::core::{Commit, Core, Status};
+use crate::ledger::primitives::MutexGuard;
 use crate::ledger::spare;
 use crate::model::seq::Seq;
 use crate::storage::frame::FrameKind;

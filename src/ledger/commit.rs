@@ -12,8 +12,8 @@
 //!
 //! Lock order: `commit`, then `tasks`, then a segment's `frames`. No lock is held during I/O or while waiting.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::ledger::batch::{Batch, Receipt, ReceiptItem};
@@ -21,6 +21,7 @@ use crate::ledger::check::{Outcome, Planned, Replay, Standing, check_batch, deci
 use crate::ledger::core::{Commit, Core, RollWish, Status};
 use crate::ledger::gate::Waited;
 use crate::ledger::options::Maintenance;
+use crate::ledger::primitives::MutexGuard;
 use crate::model::limits::UNFLUSHED_BYTES_MAX;
 use crate::model::seq::Seq;
 
@@ -188,8 +189,8 @@ impl Core {
     pub(crate) fn serve(&self) {
         let mut commit = self.commit();
         if let Some(wish) = commit.roll_wish.take() {
-            // Somebody else may have rolled since it was wished for.
-            if wish.full == commit.active.header.number && commit.is_open() {
+            // Somebody else may have rolled since it was wished for, or be at it: whoever wishes is woken by that, too.
+            if wish.full == commit.active.header.number && commit.is_open() && !commit.rolling {
                 let rolled = self.roll(commit, wish.room);
                 commit = self.commit();
                 if let Err(error) = rolled {

@@ -5,8 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::bell::{Bell, Left};
@@ -14,6 +13,7 @@ use crate::ledger::check::Planned;
 use crate::ledger::gate::Gate;
 use crate::ledger::history::LogView;
 use crate::ledger::options::Options;
+use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, RwLock};
 use crate::ledger::spare::Spare;
 use crate::model::limits::SEGMENT_EVENTS_MAX;
 use crate::model::seq::Seq;
@@ -220,8 +220,10 @@ impl Commit {
         self.is_open() && !self.flying && !self.rolling && !self.buffer.is_empty()
     }
 
-    /// Takes no more from here on; whoever was at work has ended.
-    pub(crate) fn poison(&mut self, path: PathBuf, source: std::io::Error) {
+    /// Takes no more from here on; whoever was at work has ended. Who waits must be woken afterwards.
+    pub(crate) fn poison(&mut self, gate: &Gate, path: PathBuf, source: std::io::Error) {
+        // Before anybody finds that nobody flies: a follower would lead another flight.
+        gate.poison();
         self.status = Status::Poisoned { path, source: Arc::new(source) };
         (self.flying, self.rolling, self.syncing) = (false, false, false);
     }

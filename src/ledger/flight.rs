@@ -8,12 +8,13 @@
 //! - No lock is held during I/O, while waiting, or while a waker runs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::ledger::bell::Left;
 use crate::ledger::core::{Commit, Core};
+use crate::ledger::primitives::{Instant, MutexGuard, thread};
 use crate::storage::buffer::Flight;
 use crate::storage::live::Mark;
 use crate::storage::segment::Segment;
@@ -107,7 +108,7 @@ impl Core {
         drop(commit);
         let started = Instant::now();
         while self.waiting.load(Ordering::Relaxed) < expected && started.elapsed() < COMPANY_WAIT {
-            std::thread::yield_now();
+            thread::yield_now();
         }
         self.commit()
     }
@@ -174,11 +175,11 @@ impl Core {
 
     pub(crate) fn poison(&self, path: PathBuf, action: &'static str, source: std::io::Error) {
         let source = std::io::Error::new(source.kind(), Failed { action, source });
-        self.commit().poison(path, source);
+        self.commit().poison(&self.gate, path, source);
         self.landed.notify_all();
         self.bell.stop();
         // Last, since it calls wakers.
-        self.gate.poison();
+        self.gate.wake_everybody();
     }
 
     /// One step towards rest: waits, leads or syncs. Says whether nothing is left: all that was placed is durable, and
@@ -225,10 +226,11 @@ impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
         let path = self.core.dir.clone();
         let source = std::io::Error::other("a thread panicked while it flushed");
-        if let Ok(mut commit) = self.core.commit.lock() {
-            commit.poison(path, source);
+        match self.core.commit.lock() {
+            Ok(mut commit) => commit.poison(&self.core.gate, path, source),
+            Err(_) => self.core.gate.poison(),
         }
         self.core.landed.notify_all();
-        self.core.gate.poison();
+        self.core.gate.wake_everybody();
     }
 }

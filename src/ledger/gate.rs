@@ -8,10 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
+use crate::ledger::primitives::{AtomicBool, AtomicU64, Mutex, MutexGuard};
+use crate::ledger::word::Word;
 use crate::model::seq::Seq;
 
 /// More than there can be cohorts with waiters at once; if two share a word, somebody wakes for nothing and sleeps again.
@@ -33,7 +34,7 @@ pub(crate) struct Gate {
     /// The last seq that a returned sync covers.
     durable: AtomicU64,
     poisoned: AtomicBool,
-    words: [AtomicU32; WORDS],
+    words: [Word; WORDS],
     waiters: AtomicU64,
     /// By the seq that each waits for, and the number of who waits.
     wakers: Mutex<BTreeMap<(Seq, u64), Waker>>,
@@ -52,7 +53,7 @@ impl Gate {
             head: AtomicU64::new(durable.0),
             durable: AtomicU64::new(durable.0),
             poisoned: AtomicBool::new(false),
-            words: std::array::from_fn(|_| AtomicU32::new(0)),
+            words: std::array::from_fn(|_| Word::default()),
             waiters: AtomicU64::new(0),
             wakers: Mutex::default(),
         }
@@ -82,22 +83,27 @@ impl Gate {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// To be called without any lock: wakers are called.
+    /// To be called under the commit lock, while whoever failed still counts as flying or syncing: nobody else may look for
+    /// work before. To be followed by [`Gate::wake_everybody`].
     pub(crate) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
+    }
+
+    /// To be called without any lock: wakers are called.
+    pub(crate) fn wake_everybody(&self) {
         for cohort in 0..WORDS as u64 {
             self.wake_all(cohort);
         }
         self.wake_tasks();
     }
 
-    fn word(&self, cohort: u64) -> &AtomicU32 {
+    fn word(&self, cohort: u64) -> &Word {
         self.words.get((cohort % WORDS as u64) as usize).expect("the remainder is below the number of words")
     }
 
     /// To be taken under the commit lock while somebody flies, or before looking at whatever the wait is for.
     pub(crate) fn turn(&self, cohort: u64) -> Turn {
-        Turn { cohort, seen: self.word(cohort).load(Ordering::Acquire) }
+        Turn { cohort, seen: self.word(cohort).look() }
     }
 
     /// Where things stand for somebody who waits for this seq.
@@ -115,19 +121,19 @@ impl Gate {
 
     /// Sleeps until the word of the turn's cohort changes.
     pub(crate) fn sleep(&self, turn: Turn) {
-        wait(self.word(turn.cohort), turn.seen);
+        self.word(turn.cohort).sleep(turn.seen);
     }
 
     /// Wakes everybody who waits for this cohort.
     pub(crate) fn wake_all(&self, cohort: u64) {
-        self.word(cohort).fetch_add(1, Ordering::Release);
-        wake(self.word(cohort), u32::MAX);
+        self.word(cohort).change();
+        self.word(cohort).wake(u32::MAX);
     }
 
     /// Wakes one who waits for this cohort, to lead it; `false` where nobody was asleep.
     pub(crate) fn wake_one(&self, cohort: u64) -> bool {
-        self.word(cohort).fetch_add(1, Ordering::Release);
-        wake(self.word(cohort), 1)
+        self.word(cohort).change();
+        self.word(cohort).wake(1)
     }
 
     /// A number that no other waiter has.
@@ -167,54 +173,5 @@ impl Gate {
 
     fn wakers(&self) -> MutexGuard<'_, BTreeMap<(Seq, u64), Waker>> {
         self.wakers.lock().expect("no foreign code runs under this lock")
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn wait(word: &AtomicU32, seen: u32) {
-    // Every outcome (woken, value changed, interrupted) means: look again.
-    let _ = rustix::thread::futex::wait(word, rustix::thread::futex::Flags::PRIVATE, seen, None);
-}
-
-#[cfg(target_os = "linux")]
-fn wake(word: &AtomicU32, waiters: u32) -> bool {
-    let waiters = waiters.min(i32::MAX as u32);
-    let woken = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::PRIVATE, waiters);
-    woken.expect("waking through a valid word cannot fail") > 0
-}
-
-/// Where the system has no futex: yields until the word changes.
-#[cfg(not(target_os = "linux"))]
-fn wait(word: &AtomicU32, seen: u32) {
-    while word.load(Ordering::Acquire) == seen {
-        std::thread::sleep(std::time::Duration::from_micros(50));
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn wake(_: &AtomicU32, _: u32) -> bool {
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_between_looking_and_sleeping_is_not_missed() {
-        let gate = Gate::new(Seq::ZERO);
-        let turn = gate.turn(3);
-        gate.raise_head(Seq(1));
-        gate.wake_all(3);
-        gate.sleep(turn);
-        assert_eq!(gate.look(Seq(1)), Waited::Acknowledged);
-    }
-
-    #[test]
-    fn what_was_acknowledged_before_the_poison_stays_so() {
-        let gate = Gate::new(Seq(5));
-        gate.poison();
-        assert_eq!(gate.look(Seq(5)), Waited::Acknowledged);
-        assert_eq!(gate.look(Seq(6)), Waited::Poisoned);
     }
 }

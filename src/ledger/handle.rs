@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::ledger::batch::{Batch, Receipt};
@@ -12,6 +11,7 @@ use crate::ledger::history::{Entries, History};
 use crate::ledger::maintain;
 use crate::ledger::open::{self, OpenReport};
 use crate::ledger::options::{Maintenance, Options};
+use crate::ledger::primitives::thread::{self, JoinHandle};
 use crate::ledger::reader::Reader;
 use crate::ledger::report::{Level, VerifyReport};
 use crate::ledger::ticket::Ticket;
@@ -96,8 +96,7 @@ impl Ledger {
             Maintenance::Manual => None,
             Maintenance::Thread => {
                 let core = Arc::clone(&core);
-                let spawned =
-                    std::thread::Builder::new().name("taskledger".to_owned()).spawn(move || maintain::run(&core));
+                let spawned = thread::Builder::new().name("taskledger".to_owned()).spawn(move || maintain::run(&core));
                 Some(spawned.map_err(Error::io("start a thread for", dir))?)
             }
         };

@@ -10,6 +10,10 @@ pub mod view;
 
 mod check;
 
+mod primitives;
+
+mod word;
+
 mod gate;
 
 mod bell;
@@ -43,3 +47,6 @@ pub mod verify;
 pub mod handle;
 
 pub mod orphans;
+
+#[cfg(test)]
+mod schedules;

@@ -8,8 +8,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::bell::Bell;
@@ -18,6 +17,7 @@ use crate::ledger::create::{Unborn, create, has_ledger, inspect, parent_of, remo
 use crate::ledger::gate::Gate;
 use crate::ledger::history::LogView;
 use crate::ledger::options::Options;
+use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, RwLock};
 use crate::ledger::roll::{next_capacity, seal};
 use crate::ledger::spare;
 use crate::ledger::view::View;

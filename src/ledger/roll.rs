@@ -3,11 +3,12 @@
 //! Order: everything placed is synced; the successor is made durable (header, rename, directory sync); the old segment
 //! is sealed; only then is anything placed in the new one. A seal therefore always demands a successor that is there.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::core::{Commit, Core, FACTS_BYTES};
 use crate::ledger::options::Options;
+use crate::ledger::primitives::MutexGuard;
 use crate::ledger::spare;
 use crate::model::limits::SEGMENT_BYTES_YOUNG;
 use crate::model::subject::Each;
@@ -25,12 +26,13 @@ pub(crate) fn next_capacity(options: &Options, before: Option<u64>, room: u64) -
 }
 
 impl Core {
-    /// Makes the next segment the active one, which must hold a batch that takes `room` bytes.
+    /// Makes the next segment the active one, which must hold a batch that takes `room` bytes. Nobody else may be rolling.
     ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`] where no spare can be made: nothing has changed. [`Error::Poisoned`] where
     /// it went wrong later.
     pub(crate) fn roll<'a>(&'a self, mut commit: MutexGuard<'a, Commit>, room: u64) -> Result<()> {
+        assert!(!commit.rolling, "one roll at a time");
         // Nothing is placed from here on, so what waits can be flushed to its end.
         commit.rolling = true;
         loop {

@@ -472,10 +472,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All sources but those that are compiled for tests only.
+/// All sources but those that are compiled for tests only, and what stands in their folders.
 fn sources() -> Vec<Source> {
     let (all, tests) = all_sources();
-    all.into_iter().filter(|source| !tests.contains(&source.path)).collect()
+    let folders: Vec<String> = tests.iter().map(|path| path.replace(".rs", "/")).collect();
+    let of_tests = |path: &String| tests.contains(path) || folders.iter().any(|folder| path.starts_with(folder));
+    all.into_iter().filter(|source| !of_tests(&source.path)).collect()
 }
 
 /// All sources, and the paths of those that are compiled for tests only.
@@ -525,6 +527,19 @@ fn no_files_use_each_other_in_a_circle() {
 #[test]
 fn bincode_is_named_in_the_codec_only() {
     assert_kept(&word_only_in(&sources(), "bincode", &["storage/codec/"]));
+}
+
+/// What threads of a ledger share, wait and tell time with is chosen in one file, so that schedules reach all of it.
+#[test]
+fn threads_wait_by_the_primitives_only() {
+    let ledger: Vec<Source> = sources().into_iter().filter(|source| source.path.starts_with("ledger/")).collect();
+    for what in ["std::thread", "std::sync::{", "std::sync::atomic::{", "std::time::{", "std::time::Instant"] {
+        assert_kept(&code_only_in(&ledger, what, &["ledger/primitives.rs"]));
+    }
+    for what in ["Mutex", "RwLock", "Condvar"] {
+        assert_kept(&code_only_in(&ledger, &format!("std::sync::{what}"), &["ledger/primitives.rs"]));
+    }
+    assert_kept(&code_only_in(&ledger, "std::sync::atomic::Atomic", &["ledger/primitives.rs"]));
 }
 
 #[test]

@@ -55,6 +55,7 @@ fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
     }
 }
 
+#[cfg_attr(miri, ignore = "real files")]
 #[test]
 fn one_thread_with_256_tickets_outstanding_gets_every_receipt_in_order() {
     let dir = tempfile::tempdir().unwrap();
@@ -90,6 +91,7 @@ fn a_dropped_ticket_loses_nothing() {
     assert_eq!(ledger.counts().total(), 2);
 }
 
+#[cfg_attr(miri, ignore = "real files")]
 #[test]
 fn the_ledgers_own_thread_flushes_where_nobody_waits() {
     let dir = tempfile::tempdir().unwrap();
@@ -276,6 +278,7 @@ impl Drop for OpenAtLast<'_> {
     }
 }
 
+#[cfg_attr(miri, ignore = "36 MiB of events")]
 #[test]
 fn submits_wait_while_8_mib_are_unflushed() {
     let door = Door::default();
@@ -345,6 +348,7 @@ fn a_buffered_append_survives_the_process_and_a_synced_one_the_power() {
     assert_eq!(ledger.get("c").unwrap().unwrap().record.state, TaskState::Pending);
 }
 
+#[cfg_attr(miri, ignore = "real files")]
 #[test]
 fn buffered_appends_do_not_sync_until_the_interval_has_passed() {
     let vfs = MemVfs::new();

@@ -3,12 +3,15 @@
 //! ```text
 //! bug: what the code does instead
 //! breaks: the promise
-//! test: the full name of a test of `it`
+//! test: the full name of a test of `it`, or of one of the library's own that run schedules
 //! env: VARIABLE=value (optional; keeps the test short)
 //! says: a text that the failure must contain
 //! ```
 //! A hunk goes where its old lines stand, whatever its line numbers say, and they must stand there exactly once: code
 //! that moves takes the bug along, and code that changes is noticed.
+
+/// Below this the tests are the library's own; all others are those of `it`.
+const SCHEDULES: &str = "ledger::schedules::";
 
 /// A patch that was read.
 #[derive(Debug, Clone)]
@@ -30,7 +33,19 @@ pub struct Hunk {
     pub new: Vec<String>,
 }
 
+/// What a test is built into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Program {
+    It,
+    Lib,
+}
+
 impl Bug {
+    /// The program with its test.
+    pub fn program(&self) -> Program {
+        if self.test.starts_with(SCHEDULES) { Program::Lib } else { Program::It }
+    }
+
     /// Reads a patch; the message says what is wrong with it.
     pub fn parse(name: &str, text: &str) -> Result<Bug, String> {
         let field = |key: &str| {

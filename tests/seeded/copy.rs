@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::bug::Program;
+
 /// No test here takes so long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -70,11 +72,16 @@ impl Copy {
         }
     }
 
-    /// Builds the tests and gives the program; the message is what the compiler says.
-    pub fn build(&self) -> Result<PathBuf, String> {
+    /// Builds a program with tests, and says where it is; the message is what the compiler says.
+    pub fn build(&self, program: Program) -> Result<PathBuf, String> {
+        let target: &[&str] = match program {
+            Program::It => &["--test", "it"],
+            Program::Lib => &["--lib"],
+        };
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["test", "--locked", "--test", "it", "--no-run", "--message-format", "json-render-diagnostics"])
+            .args(["test", "--locked", "--no-run", "--message-format", "json-render-diagnostics"])
+            .args(target)
             .current_dir(self.source())
             .env("CARGO_TARGET_DIR", self.home.join("target"))
             .env("CARGO_INCREMENTAL", "1")
@@ -86,7 +93,8 @@ impl Copy {
         let messages = String::from_utf8_lossy(&built.stdout);
         let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let program = messages
-            .filter(|message| message["target"]["name"] == "it")
+            // The command line tool is built for the tests of `it`, and is none.
+            .filter(|message| message["profile"]["test"] == true)
             .find_map(|message| message["executable"].as_str().map(PathBuf::from));
         match program {
             Some(program) if built.status.success() => Ok(program),

@@ -1,5 +1,5 @@
 //! Is the suite itself true? Each patch in `bugs/` puts one classic bug into a copy of the source, and a named test of
-//! crashes, faults, rot, kills or the model must then fail.
+//! crashes, faults, rot, kills, schedules or the model must then fail.
 //!
 //! Plain `cargo test` only looks that every patch still applies and names a test that is there. With `TASKLEDGER_SEEDED`
 //! the bugs are built and run, and a table is written to standard error: `all` of them, those whose names contain one of
@@ -19,18 +19,18 @@
 mod bug;
 mod copy;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use bug::Bug;
+use bug::{Bug, Program};
 use copy::{Copy, Verdict, original};
 
-/// Modules of `it` whose tests count: those of crashes, faults, rot, kills, and of random histories. That the bytes have
-/// changed proves nothing.
+/// Modules of `it` whose tests count, beside those of schedules in the library: those of crashes, faults, rot, kills, and
+/// of random histories. That the bytes have changed proves nothing.
 const COUNT: [&str; 5] = ["bits", "crash", "kill", "model", "tickets"];
 /// At least so many bugs.
 const BUGS_MIN: usize = 20;
@@ -67,10 +67,12 @@ fn look(bug: &Bug) -> Result<(), String> {
         return Err(format!("{name}: {} is no code of the product", hunk.path));
     }
     let (module, function) = test.rsplit_once("::").ok_or(format!("{name}: {test} names no module"))?;
-    if !COUNT.contains(&module.split("::").next().unwrap_or_default()) {
-        return Err(format!("{name}: {test} is no test of crashes, faults, rot, kills or the model"));
-    }
-    let code = read(&format!("tests/it/{}.rs", module.replace("::", "/")))?;
+    let folder = match bug.program() {
+        Program::Lib => "src",
+        Program::It if COUNT.contains(&module.split("::").next().unwrap_or_default()) => "tests/it",
+        Program::It => return Err(format!("{name}: {test} is no test of crashes, faults, rot, kills or the model")),
+    };
+    let code = read(&format!("{folder}/{}.rs", module.replace("::", "/")))?;
     if !code.contains(&format!("#[test]\nfn {function}()")) {
         return Err(format!("{name}: there is no test {test}"));
     }
@@ -122,11 +124,16 @@ fn seeded_bugs_are_caught() {
     let bugs = chosen(&asked, &commit);
     let copy = Copy::new();
     let started = Instant::now();
-    let sound = copy.build().unwrap_or_else(|told| panic!("the sound code does not compile:\n{told}"));
+    let programs: BTreeSet<Program> = bugs.iter().map(Bug::program).collect();
+    let build = |&program| {
+        let sound = copy.build(program).unwrap_or_else(|told| panic!("the sound code does not compile:\n{told}"));
+        (program, sound)
+    };
+    let sound: BTreeMap<Program, PathBuf> = programs.iter().map(build).collect();
     say(&format!("seeded: the sound code was built in {:.0} s", started.elapsed().as_secs_f64()));
-    let tests: BTreeSet<_> = bugs.iter().map(|bug| (&bug.test, &bug.env)).collect();
-    for (test, env) in tests {
-        let verdict = copy.run(&sound, test, env.as_ref());
+    let tests: BTreeSet<_> = bugs.iter().map(|bug| (bug.program(), &bug.test, &bug.env)).collect();
+    for (program, test, env) in tests {
+        let verdict = copy.run(&sound[&program], test, env.as_ref());
         assert_eq!(verdict, Verdict::Passed, "without any bug {test} ({env:?}) must pass");
     }
     say("| bug | what is wrong | what it breaks | caught by | s |\n|---|---|---|---|---|");
@@ -150,7 +157,7 @@ fn catch(copy: &Copy, bug: &Bug) -> Result<(), String> {
     for (path, text) in bug.apply(&read)? {
         copy.write(Path::new(&path), text.as_bytes());
     }
-    let program = copy.build().map_err(|told| format!("it does not compile:\n{told}"))?;
+    let program = copy.build(bug.program()).map_err(|told| format!("it does not compile:\n{told}"))?;
     let test = &bug.test;
     match copy.run(&program, test, bug.env.as_ref()) {
         Verdict::Failed(output) if output.contains(&bug.says) => Ok(()),

@@ -117,8 +117,14 @@ fn stored(seq: u64, at: u64, event: Event, place: Place) -> Stored {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        // Miri takes a second for each.
+        cases: if cfg!(miri) { 8 } else { 2000 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
+    #[cfg_attr(miri, ignore = "making random texts takes minutes")]
     #[test]
     fn what_was_encoded_is_decoded_within_the_room_reserved(
         events in proptest::collection::vec((event(), place()), 1..20)

@@ -1,0 +1,116 @@
+//! A word on which threads sleep until it changes: a futex where the system has one, elsewhere the same out of a mutex and
+//! a condition variable. Schedules run the latter, which is written to wake whom a futex would.
+//!
+//! Invariant: who sleeps has seen the word unchanged at a moment from which on every waking finds it asleep.
+
+use std::sync::atomic::Ordering;
+
+use crate::ledger::primitives::AtomicU32;
+
+#[derive(Debug, Default)]
+pub(crate) struct Word {
+    value: AtomicU32,
+    sleepers: Sleepers,
+}
+
+impl Word {
+    pub(crate) fn look(&self) -> u32 {
+        self.value.load(Ordering::Acquire)
+    }
+
+    /// To be followed by [`Word::wake`].
+    pub(crate) fn change(&self) {
+        self.value.fetch_add(1, Ordering::Release);
+    }
+
+    /// Sleeps until it is not `seen`; may wake early, so look again.
+    pub(crate) fn sleep(&self, seen: u32) {
+        self.sleepers.sleep(&self.value, seen);
+    }
+
+    /// Wakes so many of those that sleep, at most; whether there was one.
+    pub(crate) fn wake(&self, most: u32) -> bool {
+        self.sleepers.wake(&self.value, most)
+    }
+}
+
+#[cfg(all(target_os = "linux", not(test)))]
+use futex::Sleepers;
+#[cfg(any(not(target_os = "linux"), test))]
+use portable::Sleepers;
+
+#[cfg(all(target_os = "linux", not(test)))]
+mod futex {
+    use rustix::thread::futex::{self, Flags};
+
+    use crate::ledger::primitives::AtomicU32;
+
+    /// The system knows them.
+    #[derive(Debug, Default)]
+    pub(super) struct Sleepers;
+
+    impl Sleepers {
+        pub(super) fn sleep(&self, word: &AtomicU32, seen: u32) {
+            // Every outcome (woken, value changed, interrupted) means: look again.
+            let _ = futex::wait(word, Flags::PRIVATE, seen, None);
+        }
+
+        pub(super) fn wake(&self, word: &AtomicU32, most: u32) -> bool {
+            let woken = futex::wake(word, Flags::PRIVATE, most.min(i32::MAX as u32));
+            woken.expect("waking through a valid word cannot fail") > 0
+        }
+    }
+}
+
+#[cfg(any(not(target_os = "linux"), test))]
+mod portable {
+    use std::collections::VecDeque;
+    use std::sync::atomic::Ordering;
+
+    use crate::ledger::primitives::{AtomicU32, Condvar, Mutex, MutexGuard};
+
+    #[derive(Debug, Default)]
+    pub(super) struct Sleepers {
+        asleep: Mutex<Asleep>,
+        woken: Condvar,
+    }
+
+    #[derive(Debug, Default)]
+    struct Asleep {
+        /// The number of the next one that sleeps.
+        next: u64,
+        /// Those that nobody has woken yet, longest first.
+        waiting: VecDeque<u64>,
+    }
+
+    impl Sleepers {
+        pub(super) fn sleep(&self, word: &AtomicU32, seen: u32) {
+            let mut asleep = self.asleep();
+            // Under the lock that waking takes after the word has changed.
+            if word.load(Ordering::Acquire) != seen {
+                return;
+            }
+            let own = asleep.next;
+            asleep.next += 1;
+            asleep.waiting.push_back(own);
+            while asleep.waiting.contains(&own) {
+                asleep = self.woken.wait(asleep).expect("nothing panics under this lock");
+            }
+        }
+
+        pub(super) fn wake(&self, _: &AtomicU32, most: u32) -> bool {
+            let mut asleep = self.asleep();
+            let woken = asleep.waiting.len().min(most as usize);
+            asleep.waiting.drain(..woken);
+            drop(asleep);
+            if woken > 0 {
+                self.woken.notify_all();
+            }
+            woken > 0
+        }
+
+        fn asleep(&self) -> MutexGuard<'_, Asleep> {
+            self.asleep.lock().expect("nothing panics under this lock")
+        }
+    }
+}
