@@ -242,8 +242,9 @@ pub(crate) fn walk(
             },
             Err(stop) => stop,
         };
-        let mut behind = Tail::default();
-        match look_behind(segment, out.end, limit, &mut behind)? {
+        // What is seen on the way is evidence also where the walk goes on behind it: a frame does not say where it stands,
+        // so that a write which went elsewhere looks as if what it should have preceded were a gap.
+        match look_behind(segment, out.end, limit, &mut out.tail)? {
             // A frame of a later version is no bad region: what it says must not be passed over.
             Some(resume) if !matches!(bad, Stop::Unknown(_)) => {
                 out.gaps.push(out.end.offset..resume);
@@ -251,10 +252,6 @@ pub(crate) fn walk(
             }
             _ => {
                 out.stop = Some(bad);
-                out.tail.last_nonzero = behind.last_nonzero.or(out.tail.last_nonzero);
-                out.tail.headers += behind.headers;
-                out.tail.watermark = out.tail.watermark.max(behind.watermark);
-                out.tail.epoch = out.tail.epoch.max(behind.epoch);
                 break;
             }
         }
