@@ -12,7 +12,7 @@ pub mod journal;
 pub mod oracle;
 pub mod script;
 pub mod search;
-mod traces;
+pub mod traces;
 
 use std::panic::catch_unwind;
 
