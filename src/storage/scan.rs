@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::model::limits::SEGMENT_EVENTS_MAX;
+use crate::model::limits::{FRAME_BYTES_MAX, SEGMENT_EVENTS_MAX};
 use crate::model::seq::Seq;
 use crate::storage::frame::{BadHeader, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind, FrameSeed, chain};
 use crate::storage::segment::{HEADER_BYTES, Segment};
@@ -19,6 +19,13 @@ const WINDOW_BYTES: usize = 256 << 10;
 const CHUNK_BYTES: usize = 64 << 10;
 /// How much is read for one frame: most of them whole, since two calls cost more than the bytes.
 const FRAME_GUESS_BYTES: usize = 2 << 10;
+
+/// A walk goes on behind so many bad regions at most, so that nobody can make it remember millions. Where there are more
+/// it ends, and the evidence decides.
+const GAPS_MAX: usize = 1024;
+/// A walk reads bad bodies of frames that seem to be the next one for so many bytes more than there are to walk: any
+/// number of headers may claim the same bytes, and each claim takes a checksum of all of them.
+const SEARCHED_BODIES_MAX: u64 = 4 * FRAME_BYTES_MAX as u64;
 
 /// A place between two frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,6 +235,7 @@ pub(crate) fn walk(
     };
     let mut unproven: Vec<(Seq, u64)> = Vec::new();
     let mut batch = Vec::new();
+    let mut bodies = SEARCHED_BODIES_MAX + limit.saturating_sub(start.offset);
     while out.end.offset < limit {
         let bad = match read_frame(&mut window, seed, out.end.offset, limit)? {
             Ok(frame) => match follows(&frame.header, &out.end, segment.header.base) {
@@ -243,19 +251,19 @@ pub(crate) fn walk(
             },
             Err(stop) => stop,
         };
-        let mut behind = Tail::default();
-        match look_behind(segment, out.end, limit, &mut behind)? {
+        // What is seen on the way is evidence also where the walk goes on behind it: a frame does not say where it stands,
+        // so that a write which went elsewhere looks as if what it should have preceded were a gap.
+        match look_behind(segment, out.end, limit, &mut out.tail, &mut bodies)? {
             // A frame of a later version is no bad region: what it says must not be passed over.
             Some(resume) if !matches!(bad, Stop::Unknown(_)) => {
                 out.gaps.push(out.end.offset..resume);
                 out.end.offset = resume;
+                if out.gaps.len() == GAPS_MAX {
+                    bodies = 0;
+                }
             }
             _ => {
                 out.stop = Some(bad);
-                out.tail.last_nonzero = behind.last_nonzero.or(out.tail.last_nonzero);
-                out.tail.headers += behind.headers;
-                out.tail.watermark = out.tail.watermark.max(behind.watermark);
-                out.tail.epoch = out.tail.epoch.max(behind.epoch);
                 break;
             }
         }
@@ -306,13 +314,14 @@ impl WalkEnd {
 pub(crate) fn tail(segment: &Segment, from: u64, to: u64) -> Result<Tail> {
     let mut found = Tail::default();
     let nowhere = Position { offset: from, next: Seq(u64::MAX), ..Position::start_of(segment) };
-    look_behind(segment, nowhere, to, &mut found)?;
+    look_behind(segment, nowhere, to, &mut found, &mut 0)?;
     Ok(found)
 }
 
 /// Looks at what is behind a bad region: where the very frame that is expected begins, if it does; else what there
-/// is in all.
-fn look_behind(segment: &Segment, at: Position, limit: u64, tail: &mut Tail) -> Result<Option<u64>> {
+/// is in all. A frame is such a one only if its body is good, and is looked for only as long as bad ones had no more than
+/// `bodies` bytes; these go down by what they had.
+fn look_behind(segment: &Segment, at: Position, limit: u64, tail: &mut Tail, bodies: &mut u64) -> Result<Option<u64>> {
     let seed = FrameSeed::of(&segment.header);
     let mut window = Window::new(segment);
     let mut offset = at.offset;
@@ -334,11 +343,13 @@ fn look_behind(segment: &Segment, at: Position, limit: u64, tail: &mut Tail) -> 
             let Some(header) = candidate.and_then(|raw| seed.decode(raw).ok()) else { continue };
             tail.see(&header);
             let here = offset + n as u64;
-            if here > at.offset && follows(&header, &at, segment.header.base).is_ok() {
+            let fits = here > at.offset && header.frame_len() <= *bodies;
+            if fits && follows(&header, &at, segment.header.base).is_ok() {
                 let mut window = Window { chunk: FRAME_HEADER_BYTES, ..Window::new(segment) };
                 if read_frame(&mut window, seed, here, limit)?.is_ok() {
                     return Ok(Some(here));
                 }
+                *bodies -= header.frame_len();
             }
         }
         offset += chunk as u64;

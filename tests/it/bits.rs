@@ -8,16 +8,15 @@
 //! `TASKLEDGER_GOLDEN=one,beside` takes only ledgers with such names.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use taskledger::TaskState;
 use taskledger::vfs::fault::MemVfs;
-use taskledger::{Entry, Error, Level, Seq, TaskState, Verdict};
 
 use crate::crash::beside::placed_beside_a_flight;
-use crate::crash::journal::{Fact, Item, Want, create, go, note};
-use crate::crash::oracle::{Answers, entries_match, fold_matches, message_of, told};
-use crate::crash::script::{DIR, Script, dir, options};
+use crate::crash::journal::{Fact, create, go, note};
+use crate::crash::script::{DIR, Script};
+use crate::rot::judge::{Depth, Truth};
 use crate::support::wanted;
 
 /// Of what is not used, one bit or length in so many.
@@ -30,7 +29,7 @@ fn stride() -> usize {
 struct Golden {
     name: String,
     vfs: MemVfs,
-    want: Want,
+    truth: Truth,
     /// Entries above this one have no evidence but their own bytes; 0 to demand all.
     floor: usize,
 }
@@ -105,10 +104,10 @@ fn goldens() -> Vec<Golden> {
         let floor = last_batch.map_or(0, |n| n + 1);
         let pending = s.vfs.pending(s.vfs.trace_len());
         let cut = pending.image(&pending.none_kept()).expect("keeping nothing is always possible");
-        let all = want.acked;
-        goldens.push(Golden { name: format!("{name}, killed"), vfs: s.vfs.kill(), want: want.clone(), floor: all });
+        let (all, truth) = (want.acked, Truth::of(&want));
+        goldens.push(Golden { name: format!("{name}, killed"), vfs: s.vfs.kill(), truth: truth.clone(), floor: all });
         let floor = if close { all } else { floor };
-        goldens.push(Golden { name: format!("{name}, power cut"), vfs: cut, want, floor });
+        goldens.push(Golden { name: format!("{name}, power cut"), vfs: cut, truth, floor });
     }
     goldens
 }
@@ -128,82 +127,19 @@ impl Golden {
     fn check(&self, tally: &mut Tally, what: &dyn Fn() -> String, damage: impl FnOnce(&MemVfs)) {
         let image = self.vfs.fork();
         damage(&image);
-        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(&image)))
-            .unwrap_or_else(|panic| Err(format!("a panic: {}", message_of(&*panic))));
-        match judged {
+        let class = self.truth.shown_by(&image, Depth::All).and_then(|shown| match shown {
+            None => Ok(Class::Refused),
+            Some(kept) if kept == self.truth.len() => Ok(Class::Whole),
+            Some(kept) if kept >= self.floor => Ok(Class::Ambiguous),
+            Some(kept) => Err(format!("ACKNOWLEDGED ENTRIES ARE LOST: {kept} are there of {}", self.truth.len())),
+        });
+        match class {
             Ok(class) => *tally.classes.entry(class).or_default() += 1,
             Err(wrong) if tally.wrong.len() < WRONG_MAX => {
                 tally.wrong.push(format!("{}: {}: {wrong}", self.name, what()));
             }
             Err(_) => {}
         }
-    }
-
-    fn judge(&self, image: &MemVfs) -> Result<Class, String> {
-        let print = image.fingerprint();
-        let read = match options(image).open_read_only(DIR) {
-            Ok(reader) => {
-                let view = reader.view();
-                let kept = self.entries(view.entries(Seq::FIRST));
-                let kept = kept.and_then(|kept| {
-                    fold_matches(&Answers::View(view), &self.want.items[..kept])?;
-                    let tasks: std::collections::BTreeSet<&str> =
-                        self.want.items[..kept].iter().map(|item| item.task.as_str()).collect();
-                    for task in tasks {
-                        history_matches(view.history(task), task, &self.want.items[..kept])?;
-                    }
-                    Ok(kept)
-                });
-                Some(kept.map_err(|wrong| format!("read-only: {wrong}"))?)
-            }
-            Err(error) => {
-                with_coordinates(&error).map_err(|wrong| format!("read-only: {wrong}"))?;
-                None
-            }
-        };
-        let verdict = match options(image).verify(dir(), Level::Content, &mut |_, _| ()) {
-            Ok(report) => report.verdict(),
-            Err(error) => {
-                with_coordinates(&error).map_err(|wrong| format!("verify: {wrong}"))?;
-                Verdict::Damaged
-            }
-        };
-        if image.fingerprint() != print {
-            return Err("reading has changed something".to_owned());
-        }
-        if read.is_none() && verdict != Verdict::Damaged {
-            return Err(format!("a reader is refused, and verify says {verdict:?}"));
-        }
-        if read.is_some_and(|kept| kept < self.want.acked) && verdict == Verdict::Sound {
-            return Err("entries are left out, and verify says that all is sound".to_owned());
-        }
-        let written = match options(image).open(DIR) {
-            Ok(ledger) if ledger.report().created => return Err("it was created anew".to_owned()),
-            Ok(ledger) => {
-                let kept = self.entries(ledger.entries(Seq::FIRST)).map_err(|wrong| format!("writing: {wrong}"))?;
-                fold_matches(&Answers::Ledger(&ledger), &self.want.items[..kept])?;
-                Some(kept)
-            }
-            Err(error) => {
-                with_coordinates(&error).map_err(|wrong| format!("writing: {wrong}"))?;
-                None
-            }
-        };
-        if written != read {
-            return Err(format!("a reader gets {read:?} entries, and a writer {written:?}"));
-        }
-        Ok(match read {
-            None => Class::Refused,
-            Some(kept) if kept == self.want.acked => Class::Whole,
-            Some(_) => Class::Ambiguous,
-        })
-    }
-
-    /// How many entries there are: all, or no fewer than some evidence names.
-    fn entries(&self, entries: impl Iterator<Item = Result<Entry, Error>>) -> Result<usize, String> {
-        let mut want = self.want.clone();
-        want.acked = self.floor;
-        entries_match(entries, &want)
     }
 
     /// Which bytes of a file have all their bits flipped.
@@ -223,29 +159,6 @@ impl Golden {
 fn frames_end(bytes: &[u8]) -> usize {
     let area = &bytes[..bytes.len().saturating_sub(64)];
     area.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)
-}
-
-fn history_matches(history: Result<taskledger::History, Error>, task: &str, items: &[Item]) -> Result<(), String> {
-    let mut found = history.map_err(|error| told(&error))?;
-    for item in items.iter().filter(|item| item.task == task) {
-        let entry = found.next().ok_or(format!("the history of {task} is too short"))?;
-        item.check(&entry.map_err(|error| told(&error))?)?;
-    }
-    match found.next() {
-        None => Ok(()),
-        Some(entry) => Err(format!("the history of {task} goes on with {entry:?}")),
-    }
-}
-
-/// Whether an error says where the damage is.
-fn with_coordinates(error: &Error) -> Result<(), String> {
-    match error {
-        Error::Damaged { offset: None, seq: None, path, .. } if !path.ends_with("LEDGER") => {
-            Err(format!("it does not say where: {}", told(error)))
-        }
-        Error::Damaged { .. } | Error::Format { .. } => Ok(()),
-        other => Err(format!("it is refused as {}", told(other))),
-    }
 }
 
 /// One line of the table; keeps what is wrong for the end.
@@ -329,7 +242,7 @@ fn misplaced_segments() {
         for (n, path) in segments.iter().enumerate() {
             let bytes = golden.vfs.read_file(path).expect("a listed file");
             let number = segments.len() + 1;
-            let base = golden.want.items.len() + 1;
+            let base = golden.truth.len() + 1;
             for name in [format!("{number:010}-{base:020}.log"), format!("{:010}-{base:020}.log", n + 2)] {
                 let copy = Path::new(DIR).join("log").join(&name);
                 golden.check(&mut tally, &|| format!("{} is there again as {name}", path.display()), |image| {

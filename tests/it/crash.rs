@@ -14,7 +14,7 @@ mod lesson;
 pub mod oracle;
 pub mod script;
 pub mod search;
-mod traces;
+pub mod traces;
 
 use std::panic::catch_unwind;
 

@@ -1,12 +1,13 @@
 //! The bytes on disk: golden ones that the code must still write and read, a second reader in Python that knows only
 //! the page docs/format.md, a second codec for the bodies, and bytes that no writer writes.
 
-mod bytes;
+mod bounds;
+pub mod bytes;
 mod codec;
 mod golden;
 mod hostile;
 mod listing;
 mod mended;
-mod mutated;
+pub mod mutated;
 mod offsets;
 mod second;

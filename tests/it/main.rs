@@ -23,6 +23,7 @@ mod notes;
 mod orphans;
 mod reference;
 mod refusals;
+mod rot;
 mod support;
 mod tickets;
 mod workflows;

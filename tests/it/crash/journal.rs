@@ -14,6 +14,8 @@ pub struct Fact {
     pub kind: Kind,
     pub note: Option<String>,
     pub output: Option<String>,
+    /// The key by which a repetition is known.
+    pub key: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub enum Kind {
 }
 
 pub fn create(task: &str) -> Fact {
-    Fact { task: task.to_owned(), kind: Kind::Create, note: None, output: None }
+    Fact { task: task.to_owned(), kind: Kind::Create, note: None, output: None, key: None }
 }
 
 pub fn go(task: &str, to: TaskState) -> Fact {
@@ -59,6 +61,11 @@ pub fn note_removed(key: &str) -> Fact {
     Fact { kind: Kind::NoteRemoved, ..create(&format!("note {key}")) }
 }
 
+/// The same fact under a key by which its repetition is known.
+pub fn keyed(fact: Fact, key: &str) -> Fact {
+    Fact { key: Some(key.to_owned()), ..fact }
+}
+
 /// The key, where this names a note.
 pub fn key_of_note(subject: &str) -> Option<&str> {
     subject.strip_prefix("note ")
@@ -78,6 +85,9 @@ impl Fact {
         }
         if let Some(output) = &self.output {
             event = event.output(output.as_str());
+        }
+        if let Some(key) = &self.key {
+            event = event.key(key);
         }
         event
     }
@@ -154,6 +164,9 @@ impl Item {
         }
         if let Some(output) = &fact.output {
             set(if fact.kind == Kind::Noted { "value" } else { "output" }, json!(output));
+        }
+        if let Some(key) = &fact.key {
+            set("key", json!(key));
         }
         Item { task: fact.task.clone(), after, last_of_batch, json, known: Arc::default() }
     }

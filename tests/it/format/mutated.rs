@@ -18,15 +18,15 @@ const CHILD: &str = "TASKLEDGER_FORMAT_CHILD";
 const MEMORY_KIB: u32 = 768 << 10;
 const ROUNDS: u64 = 6000;
 
-/// Runs one of this file's tests in a child with bounded memory; whether this is the child.
-fn in_child(test: &str) -> bool {
+/// Runs a test in a child with bounded memory; whether this is the child.
+pub fn in_child(test: &str) -> bool {
     if std::env::var_os(CHILD).is_some() {
         return true;
     }
     let program = std::env::current_exe().expect("the test knows its program");
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit -v {MEMORY_KIB} && exec \"$0\" \"$@\"")]).arg(program);
-    command.args(["--exact", &format!("format::mutated::{test}"), "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     let output = command.output().expect("a shell can be started");
     let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
     assert!(output.status.success(), "the child failed: {}\n{}\n{}", output.status, said[0], said[1]);
@@ -104,14 +104,14 @@ fn mutated_bodies(verify_all: bool) {
 
 #[test]
 fn mutated_bodies_are_refused_or_read_and_nothing_worse() {
-    if in_child("mutated_bodies_are_refused_or_read_and_nothing_worse") {
+    if in_child("format::mutated::mutated_bodies_are_refused_or_read_and_nothing_worse") {
         mutated_bodies(false);
     }
 }
 
 #[test]
 fn mutated_bodies_are_verified_and_nothing_worse() {
-    if in_child("mutated_bodies_are_verified_and_nothing_worse") {
+    if in_child("format::mutated::mutated_bodies_are_verified_and_nothing_worse") {
         mutated_bodies(true);
     }
 }
@@ -141,7 +141,7 @@ pub fn in_place(golden: &Files, rng: &mut Rng) -> Files {
 
 #[test]
 fn mutated_headers_are_refused_or_read_and_nothing_worse() {
-    if !in_child("mutated_headers_are_refused_or_read_and_nothing_worse") {
+    if !in_child("format::mutated::mutated_headers_are_refused_or_read_and_nothing_worse") {
         return;
     }
     let golden = committed();

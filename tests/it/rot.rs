@@ -1,0 +1,118 @@
+//! Rot of a long ledger: bits, bytes, lengths, sectors and files, and rot of what a power cut left. Each outcome is the
+//! truth, or the truth without an end that nothing undamaged vouches for, or a refusal that says where; and what is hit
+//! where nothing counts is no reason to refuse.
+//!
+//! Two ledgers of more than 64 KiB in four segments: closed in order, and cut off by a power cut before anything vouches
+//! for the last flush. `TASKLEDGER_ROT=all` looks at every case. Else taken are: of bits, those of each frame's header, each
+//! seal slot, `live`, and the fields of the first pages in the closed ledger, and one in eight of all others; of changed
+//! bytes and cuts one in eight; of exchanged and misdirected sectors one in four; of the rest all. Which ones follows from
+//! their numbers, so that each run takes the same. A failure prints the case.
+
+mod cuts;
+mod damage;
+mod evidence;
+mod golden;
+pub mod judge;
+mod run;
+
+use std::time::Instant;
+
+use damage::Case;
+use golden::Golden;
+use judge::{Depth, Truth};
+use run::{judge_all, tell};
+use taskledger::vfs::fault::{Limits, SECTOR};
+
+use crate::crash::journal::{create, large};
+use crate::crash::script::Script;
+
+/// Whether every case is wanted.
+fn all() -> bool {
+    std::env::var("TASKLEDGER_ROT").as_deref() == Ok("all")
+}
+
+/// One in so many cases, by their numbers, and all that are telling; all where that is wanted.
+fn some(golden: &Golden, cases: Vec<Case>, one_in: usize) -> Vec<Case> {
+    let one_in = if all() { 1 } else { one_in };
+    let taken = |n: usize| (n.wrapping_mul(0x9e37_79b9) >> 7) % 0x1_0000 < 0x1_0000 / one_in;
+    let cases = cases.into_iter().enumerate();
+    cases.filter(|(n, case)| taken(*n) || case.is_telling(golden)).map(|(_, case)| case).collect()
+}
+
+fn rot(what: &str, one_in: usize, cases: fn(&Golden) -> Vec<Case>) {
+    for golden in Golden::all() {
+        let start = Instant::now();
+        let cases = some(&golden, cases(&golden), one_in);
+        let tallies = judge_all(&golden, &cases);
+        tell(&format!("{what}, {}", golden.name), &tallies, start);
+    }
+}
+
+#[test]
+fn every_bit_of_a_long_ledger() {
+    rot("bits", 8, damage::bits);
+}
+
+#[test]
+fn every_byte() {
+    rot("bytes", 8, damage::bytes);
+}
+
+#[test]
+fn every_length() {
+    rot("lengths", 8, damage::cuts);
+    rot("longer", 1, damage::longer);
+}
+
+#[test]
+fn every_sector() {
+    rot("sectors", 1, damage::sectors);
+    rot("moved sectors", 4, damage::moved);
+}
+
+#[test]
+fn every_file() {
+    rot("files", 1, damage::files);
+}
+
+#[test]
+fn after_a_power_cut() {
+    let start = Instant::now();
+    let limits = match all() {
+        true => Limits { exhaustive: 9, pairs: 8, samples: 60, tear: true, seed: 0 },
+        false => Limits { exhaustive: 4, pairs: 0, samples: 6, tear: false, seed: 0 },
+    };
+    let tallies = cuts::judge_all(&cuts::states(&limits, 1));
+    tell("power cuts", &tallies, start);
+    let ambiguous: u64 = tallies.values().map(|tally| tally.ambiguous).sum();
+    assert!(cuts::total(&tallies) > 1000 && ambiguous > 0, "it looks at little: {tallies:?}");
+}
+
+/// A frame does not say where it stands. Where the sector with the first frames was written to a place behind all others,
+/// the walk went on there, and called the frames between a gap that hides no entry; what they said was durable was not
+/// heard, so that the log ended early in silence.
+#[test]
+fn a_write_that_went_elsewhere_is_noticed() {
+    let mut s = Script::new();
+    s.open();
+    s.append(create("a"));
+    for _ in 0..4 {
+        s.append(large("a", 700));
+    }
+    s.maintain();
+    let pending = s.vfs.pending(s.vfs.trace_len());
+    let golden = pending.image(&pending.none_kept()).expect("keeping nothing is always possible");
+    let truth = Truth::of(&s.journal.want(usize::MAX));
+    let path = golden.files().into_iter().find(|path| path.extension().is_some()).expect("a segment");
+    let bytes = golden.read_file(&path).expect("it is there");
+    let sector = |n: usize| &bytes[n * SECTOR..][..SECTOR];
+    for from in (8..28).filter(|n| sector(*n).iter().any(|byte| *byte != 0)) {
+        for to in (from + 1..31).filter(|n| sector(*n).iter().all(|byte| *byte == 0)) {
+            let image = golden.fork();
+            image.write_bytes(&path, (to * SECTOR) as u64, sector(from)).expect("it is there");
+            image.write_bytes(&path, (from * SECTOR) as u64, &[0; SECTOR]).expect("it is there");
+            let shown = truth.shown_by(&image, Depth::All);
+            assert_eq!(shown, Ok(None), "sector {from} went to {to}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The one judgement of a damaged ledger: what it still shows is the beginning of the truth in whole batches, or it is
+//! refused with coordinates; a reader and a writer agree, and reading changes nothing. How much may be missing is for
+//! the caller to say.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use taskledger::vfs::fault::MemVfs;
+use taskledger::{Entry, Error, History, Level, Seq, Verdict};
+
+use crate::crash::journal::{Item, Want};
+use crate::crash::oracle::{Answers, entries_match, fold_matches, message_of, told};
+use crate::crash::script::{DIR, dir, options};
+
+/// What a ledger held before the damage.
+#[derive(Debug, Clone)]
+pub struct Truth {
+    /// Everything, with nothing demanded.
+    want: Want,
+}
+
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// All entries, records, notes and counts, read and written.
+    Answers,
+    /// Also `verify`, and the history of each task.
+    All,
+}
+
+impl Truth {
+    pub fn of(want: &Want) -> Truth {
+        Truth { want: Want { acked: 0, ..want.clone() } }
+    }
+
+    /// How many entries there were.
+    pub fn len(&self) -> usize {
+        self.want.items.len()
+    }
+
+    /// How many entries a damaged ledger shows; `None` where it is refused. The image is written to.
+    pub fn shown_by(&self, image: &MemVfs, depth: Depth) -> Result<Option<usize>, String> {
+        catch_unwind(AssertUnwindSafe(|| self.judge(image, depth)))
+            .unwrap_or_else(|panic| Err(format!("a panic: {}", message_of(&*panic))))
+    }
+
+    fn judge(&self, image: &MemVfs, depth: Depth) -> Result<Option<usize>, String> {
+        let before = (image.trace_len(), (depth == Depth::All).then(|| image.fingerprint()));
+        let read = self.read(image, depth)?;
+        if depth == Depth::All {
+            self.verify(image, read)?;
+        }
+        if before != (image.trace_len(), before.1.map(|_| image.fingerprint())) {
+            return Err("reading has changed something".to_owned());
+        }
+        let written = self.write(image)?;
+        if written != read {
+            return Err(format!("a reader gets {read:?} entries, and a writer {written:?}"));
+        }
+        Ok(read)
+    }
+
+    fn read(&self, image: &MemVfs, depth: Depth) -> Result<Option<usize>, String> {
+        let reader = match options(image).open_read_only(DIR) {
+            Ok(reader) => reader,
+            Err(error) => {
+                return with_coordinates(&error).map(|()| None).map_err(|wrong| format!("read-only: {wrong}"));
+            }
+        };
+        let view = reader.view();
+        let looked_at = entries_match(view.entries(Seq::FIRST), &self.want).and_then(|kept| {
+            let items = &self.want.items[..kept];
+            fold_matches(&Answers::View(view), items)?;
+            let tasks: BTreeSet<&str> = items.iter().map(|item| item.task.as_str()).collect();
+            for task in tasks.into_iter().filter(|task| depth == Depth::All && !task.starts_with("note ")) {
+                history_matches(view.history(task), task, items)?;
+            }
+            Ok(Some(kept))
+        });
+        looked_at.map_err(|wrong| format!("read-only: {wrong}"))
+    }
+
+    fn verify(&self, image: &MemVfs, read: Option<usize>) -> Result<(), String> {
+        let verdict = match options(image).verify(dir(), Level::Content, &mut |_, _| ()) {
+            Ok(report) => report.verdict(),
+            Err(error) => {
+                with_coordinates(&error).map_err(|wrong| format!("verify: {wrong}"))?;
+                Verdict::Damaged
+            }
+        };
+        match read {
+            None if verdict != Verdict::Damaged => Err(format!("a reader is refused, and verify says {verdict:?}")),
+            Some(kept) if kept < self.len() && verdict == Verdict::Sound => {
+                Err("entries are left out, and verify says that all is sound".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, image: &MemVfs) -> Result<Option<usize>, String> {
+        match options(image).open(DIR) {
+            Ok(ledger) if ledger.report().created => Err("it was created anew".to_owned()),
+            Ok(ledger) => {
+                let kept = entries_match(ledger.entries(Seq::FIRST), &self.want);
+                let kept = kept.map_err(|wrong| format!("writing: {wrong}"))?;
+                fold_matches(&Answers::Ledger(&ledger), &self.want.items[..kept])?;
+                Ok(Some(kept))
+            }
+            Err(error) => with_coordinates(&error).map(|()| None).map_err(|wrong| format!("writing: {wrong}")),
+        }
+    }
+}
+
+fn history_matches(history: Result<History, Error>, task: &str, items: &[Item]) -> Result<(), String> {
+    let mut found = history.map_err(|error| told(&error))?;
+    for item in items.iter().filter(|item| item.task == task) {
+        let entry: Entry = match found.next() {
+            None => return Err(format!("the history of {task} is too short")),
+            Some(entry) => entry.map_err(|error| told(&error))?,
+        };
+        item.check(&entry)?;
+    }
+    match found.next() {
+        None => Ok(()),
+        Some(entry) => Err(format!("the history of {task} goes on with {entry:?}")),
+    }
+}
+
+/// Whether an error says where the damage is.
+fn with_coordinates(error: &Error) -> Result<(), String> {
+    match error {
+        Error::Damaged { offset: None, seq: None, path, .. } if !path.ends_with("LEDGER") => {
+            Err(format!("it does not say where: {}", told(error)))
+        }
+        Error::Damaged { .. } | Error::Format { .. } => Ok(()),
+        other => Err(format!("it is refused as {}", told(other))),
+    }
+}
