@@ -145,12 +145,12 @@ impl Sweep<'_> {
         let traced = trace(&dir, self.lines, &["-o", "/dev/null", "-e", &traced, "-e", &inject]);
         site.acked = site.acked.max(traced.acked);
         let after = Trace::of(&dir);
-        let level = if nth % 2 == 0 { Level::Structure } else { Level::Content };
+        let level = if nth.is_multiple_of(2) { Level::Structure } else { Level::Content };
         site.look(LINES, Some(level));
         let there = site.seen;
         site.look(LINES, None);
         assert_eq!(site.seen, there, "it is the same at the second opening");
-        assert!(there % BATCH == 0, "{there} entries are there: half a batch of {BATCH}");
+        assert!(there.is_multiple_of(BATCH), "{there} entries are there: half a batch of {BATCH}");
         let mut tally = self.tally.lock().expect("nobody panics");
         if traced.killed {
             tally.kills += 1;
