@@ -1,7 +1,7 @@
 //! A file system in a file, on a loop device: made, mounted, filled, and cut off from its power.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -93,12 +93,15 @@ impl Disk<'_> {
     }
 
     /// Has the device take a page at a time. A loop device calls a request written of which only a part was.
-    pub fn take_pages_one_by_one(&self) {
+    ///
+    /// # Errors
+    /// Where `/sys` may not be written.
+    pub fn take_pages_one_by_one(&self) -> io::Result<()> {
         let mut asked = Command::new("losetup");
         asked.args(["--noheadings", "--output", "NAME", "--associated"]).arg(&self.image.file);
         let told = String::from_utf8(asked.output().expect("losetup starts").stdout).expect("a path");
         let name = told.trim().strip_prefix("/dev/").expect("one device");
-        fs::write(format!("/sys/block/{name}/queue/max_sectors_kb"), "4").expect("the device can be told");
+        fs::write(format!("/sys/block/{name}/queue/max_sectors_kb"), "4")
     }
 
     /// A file that takes all the room but so many bytes.
