@@ -1,4 +1,5 @@
-//! Kills by SIGKILL: an import at any moment of its life, and 32 threads that append while another process reads.
+//! Kills by SIGKILL: an import at any moment of its life and at each of its system calls, and 32 threads that append
+//! while another process reads.
 //!
 //! What an import has acknowledged on its standard output must be there afterwards, whatever it was doing; what is
 //! there must be a prefix of its input; opening never refuses. Which moment a kill hit is told by the files and the
@@ -7,12 +8,14 @@
 //! What this cannot see: an acknowledgement before its sync, since the page cache survives the process. The
 //! enumeration of crash states (crash.rs) is there for that.
 //!
-//! `TASKLEDGER_KILLS` (200) is how many kills must hit while lines were sent and not acknowledged; `TASKLEDGER_SEED`
-//! chooses other moments. A failure prints the seed and the round, and leaves its directory.
+//! `TASKLEDGER_KILLS` (1000) is how many kills must hit while lines were sent and not acknowledged; `TASKLEDGER_SEED`
+//! chooses other moments. Two threads kill, each by a seed of its own. A failure prints the seed and the round, and
+//! leaves its directory.
 #![cfg(unix)]
 
 mod beside;
-mod import;
+mod calls;
+pub mod import;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -28,7 +31,7 @@ use crate::workflows::{Reading, to_value};
 use import::{Import, Input, SEGMENT_BYTES};
 use trace::{Class, Trace};
 
-const SEED: u64 = 20_260_301;
+pub const SEED: u64 = 20_260_301;
 /// How many lines one import gets: more than it can append before it is killed.
 const WINDOW: usize = 250;
 /// How many lines a ledger gets that is there for the kills at its creation.
@@ -68,7 +71,7 @@ impl Drop for Home {
 }
 
 /// Says what is needed to repeat a round that fails.
-struct Round(String);
+pub struct Round(pub String);
 
 impl Drop for Round {
     fn drop(&mut self) {
@@ -89,7 +92,7 @@ impl Drop for Killed {
 }
 
 /// Waits until it holds.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
@@ -98,26 +101,26 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A ledger that is imported into again and again until it has a part of the input.
-struct Site {
-    dir: PathBuf,
+pub struct Site {
+    pub dir: PathBuf,
     input: Arc<Input>,
-    lines: usize,
-    acked: usize,
+    pub lines: usize,
+    pub acked: usize,
     /// How many entries were seen and compared.
-    seen: usize,
+    pub seen: usize,
     kills: usize,
     /// Whether the last writer had closed it in order.
     clean: bool,
 }
 
 impl Site {
-    fn new(dir: PathBuf, input: &Arc<Input>, lines: usize) -> Site {
+    pub fn new(dir: PathBuf, input: &Arc<Input>, lines: usize) -> Site {
         Site { dir, input: Arc::clone(input), lines, acked: 0, seen: 0, kills: 0, clean: false }
     }
 
     /// Reads what is there after a kill or at the end: it opens, it is a prefix of the input, and nothing that was
     /// acknowledged or shown before is missing.
-    fn look(&mut self, sent_to: usize, level: Option<Level>) {
+    pub fn look(&mut self, sent_to: usize, level: Option<Level>) {
         match Ledger::open_read_only(&self.dir) {
             Ok(reader) => {
                 let view = reader.view();
@@ -144,7 +147,7 @@ impl Site {
     }
 
     /// Imports the rest in batches of so many lines, and compares all of it.
-    fn finish(&mut self, batch: usize) {
+    pub fn finish(&mut self, batch: usize) {
         let from = self.acked.saturating_sub(3);
         let import = Import::start(&self.dir, &self.input, from..self.lines, batch);
         assert_eq!(from + import.finish(), self.lines, "every line is acknowledged");
@@ -209,9 +212,9 @@ impl Place {
     }
 }
 
-/// When to kill.
+/// When to kill, or to cut the power.
 #[derive(Debug, Clone, Copy)]
-enum Aim {
+pub enum Aim {
     /// So long after the start.
     After(Duration),
     /// So long after so many lines were acknowledged.
@@ -221,7 +224,7 @@ enum Aim {
 }
 
 impl Aim {
-    fn wait(self, import: &Import, dir: &Path, window: usize) {
+    pub fn wait(self, import: &Import, dir: &Path, window: usize) {
         // An import that has ended by itself is found out when it is to be killed.
         let acked = |count| wait_until("acknowledgements", || import.acked() >= count || import.is_silent());
         match self {
@@ -254,6 +257,15 @@ struct Tally {
 }
 
 impl Tally {
+    fn add(&mut self, other: &Tally) {
+        self.rounds += other.rounds;
+        self.outstanding += other.outstanding;
+        self.more_there += other.more_there;
+        for (class, count) in &other.by_class {
+            *self.by_class.entry(*class).or_default() += count;
+        }
+    }
+
     fn of(&self, classes: &[Class]) -> usize {
         classes.iter().filter_map(|class| self.by_class.get(class)).sum()
     }
@@ -276,8 +288,8 @@ impl Tally {
 #[test]
 fn an_import_survives_kills_at_any_moment() {
     let seed = number("TASKLEDGER_SEED").unwrap_or(SEED);
-    let target = number("TASKLEDGER_KILLS").unwrap_or(200) as usize;
-    let (mut rng, started) = (Rng(seed), Instant::now());
+    let target = number("TASKLEDGER_KILLS").unwrap_or(1000) as usize;
+    let started = Instant::now();
     let input = Arc::new(Input::new(seed));
 
     // Once without a kill: what it takes.
@@ -285,11 +297,49 @@ fn an_import_survives_kills_at_any_moment() {
     let mut plain = Site::new(plain_home.0.join("plain"), &input, input.lines.len());
     plain.finish(1);
     let plain = plain.sizes();
+
+    // Two threads, each with seeds and places of its own: one looks while the other one's import runs.
+    let (mut tally, mut sizes) = (Tally::default(), Vec::new());
+    std::thread::scope(|scope| {
+        let workers = [0, 1].map(|n| {
+            let (input, plain) = (&input, &plain);
+            scope.spawn(move || kills(seed.wrapping_add(n), (target + n as usize) / 2, input, plain))
+        });
+        for worker in workers {
+            let (one, weights) = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            tally.add(&one);
+            sizes.extend(weights);
+        }
+    });
+    let most = sizes.iter().max_by_key(|weight| weight.bytes).expect("each worker weighs");
+    say(&format!(
+        "kill: seed {seed}; {tally:?}; log/ was weighed {} times, at most {} bytes for {} entries after {} kills ({} \
+         without); {:.1?}",
+        sizes.len(),
+        most.bytes,
+        most.entries,
+        most.kills,
+        most.plain,
+        started.elapsed()
+    ));
+}
+
+/// What a log weighs.
+struct Weight {
+    bytes: u64,
+    entries: usize,
+    kills: usize,
+    /// What it weighs where nobody is killed.
+    plain: u64,
+}
+
+/// Kills until so many have hit, and says what they came to; `plain` are the segments of an import without a kill.
+fn kills(seed: u64, target: usize, input: &Arc<Input>, plain: &[(usize, u64)]) -> (Tally, Vec<Weight>) {
+    let mut rng = Rng(seed);
     let plain_bytes =
         |lines: usize| plain.iter().filter(|(base, _)| *base <= lines).map(|(_, bytes)| bytes).sum::<u64>();
-
-    let mut places = [Place::new(Home::new(), &input), Place::new(Home::in_memory(), &input)];
-    let (mut tally, mut sizes) = (Tally::default(), Vec::new());
+    let mut places = [Place::new(Home::new(), input), Place::new(Home::in_memory(), input)];
+    let (mut tally, mut weights) = (Tally::default(), Vec::new());
     // A kill costs the frame that says who opened next, and a few ids that are written out once more: less than 512
     // bytes; and there are a spare and the ends.
     let mut weigh = |site: &Site| {
@@ -297,7 +347,7 @@ fn an_import_survives_kills_at_any_moment() {
         let plain = plain_bytes(site.seen);
         let most = plain + (site.kills as u64 * 512).next_multiple_of(SEGMENT_BYTES) + 3 * SEGMENT_BYTES;
         assert!(bytes <= most, "{} kills, {} entries: {bytes} bytes, justified are {most}", site.kills, site.seen);
-        sizes.push(format!("{bytes} for {} entries after {} kills ({plain} without)", site.seen, site.kills));
+        weights.push(Weight { bytes, entries: site.seen, kills: site.kills, plain });
     };
     while tally.outstanding < target || !tally.lacking(target).is_empty() {
         assert!(
@@ -327,7 +377,7 @@ fn an_import_survives_kills_at_any_moment() {
         ));
 
         let (before, seen, was_clean) = (Trace::of(&site.dir), site.seen, site.clean);
-        let import = Import::start(&site.dir, &input, from..to, 1);
+        let import = Import::start(&site.dir, input, from..to, 1);
         aim.wait(&import, &site.dir, to - from);
         let fate = import.kill();
         let after = Trace::of(&site.dir);
@@ -359,5 +409,5 @@ fn an_import_survives_kills_at_any_moment() {
         place.main.finish(BULK);
         place.fresh.finish(1);
     }
-    say(&format!("kill: seed {seed}; {tally:?}; bytes in log/: {}; {:.1?}", sizes.join(", "), started.elapsed()));
+    (tally, weights)
 }

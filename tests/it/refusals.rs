@@ -8,10 +8,10 @@
 //! What needs mounts or another user runs in a process of its own (`machine`): nothing stays mounted behind it.
 #![cfg(feature = "cli")]
 
-mod files;
-mod machine;
+pub mod files;
+pub mod machine;
 mod program;
-mod site;
+pub mod site;
 
 mod batches;
 mod expectations;

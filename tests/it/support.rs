@@ -219,6 +219,12 @@ pub fn say(line: &str) {
     writeln!(io::stderr(), "{line}").expect("standard error takes a line");
 }
 
+/// Says that a test does not run here, and why; with `CI=true` that is a failure.
+pub fn skip(test: &str, why: &str) {
+    say(&format!("{test} did not run: {why}"));
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{test} did not run: {why}");
+}
+
 /// The number that an environment variable holds, where it is set.
 pub fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

@@ -29,6 +29,8 @@ pub struct Copy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Passed,
+    /// It passed, since it cannot run here; what it said.
+    Skipped(String),
     /// With what it wrote.
     Failed(String),
     /// It says neither that it passed nor that it failed; why.
@@ -131,16 +133,22 @@ impl Copy {
             }
             std::thread::sleep(Duration::from_millis(10));
         };
-        let out = fs::read(&out).expect("a file of the copy can be read");
-        verdict(&String::from_utf8_lossy(&out), status.code())
+        let read = |path: &Path| {
+            let bytes = fs::read(path).expect("a file of the copy can be read");
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        verdict(&read(&out), &read(&err), status.code())
     }
 }
 
-/// What the output of a run of one test says.
-fn verdict(output: &str, code: Option<i32>) -> Verdict {
+/// What the output of a run of one test says, and what it told people.
+fn verdict(output: &str, told: &str, code: Option<i32>) -> Verdict {
+    let skipped = told.lines().find(|line| line.contains(" did not run: "));
     let ended = |result: &str| output.lines().any(|line| line.starts_with(result));
     match code {
-        Some(0) if ended("test result: ok. 1 passed; 0 failed;") => Verdict::Passed,
+        Some(0) if ended("test result: ok. 1 passed; 0 failed;") => {
+            skipped.map_or(Verdict::Passed, |line| Verdict::Skipped(line.to_owned()))
+        }
         Some(101) if ended("test result: FAILED. 0 passed; 1 failed;") => Verdict::Failed(output.to_owned()),
         Some(0) if ended("test result: ok. 0 passed; 0 failed;") => {
             Verdict::Neither("there is no such test".to_owned())
@@ -178,8 +186,10 @@ mod tests {
     #[test]
     fn only_a_test_that_ran_has_failed() {
         let failed = "running 1 test\n\ntest result: FAILED. 0 passed; 1 failed; 0 ignored;";
-        assert_eq!(verdict(failed, Some(101)), Verdict::Failed(failed.to_owned()));
-        assert_eq!(verdict("test result: ok. 1 passed; 0 failed; 0 ignored;", Some(0)), Verdict::Passed);
+        let (passed, skip) = ("test result: ok. 1 passed; 0 failed; 0 ignored;", "disk::a did not run: no root");
+        assert_eq!(verdict(failed, skip, Some(101)), Verdict::Failed(failed.to_owned()));
+        assert_eq!(verdict(passed, "disk: 50 cuts", Some(0)), Verdict::Passed);
+        assert_eq!(verdict(passed, skip, Some(0)), Verdict::Skipped(skip.to_owned()));
         let neither = [
             ("test result: ok. 0 passed; 0 failed; 0 ignored;", Some(0)),
             ("running 1 test\nmemory allocation of 13 bytes failed", None),
@@ -187,7 +197,7 @@ mod tests {
             (failed, None),
         ];
         for (output, code) in neither {
-            assert!(matches!(verdict(output, code), Verdict::Neither(_)), "{output}");
+            assert!(matches!(verdict(output, "", code), Verdict::Neither(_)), "{output}");
         }
     }
 }

@@ -83,9 +83,9 @@ fn generated(seed: u64) -> Vec<String> {
     lines
 }
 
-/// How an import that was killed had come along.
+/// How far an import had come.
 pub struct Fate {
-    /// Lines that were sent before the kill.
+    /// Lines that were sent before the kill or the cut.
     pub sent: usize,
     /// Lines that were sent in all, by the time it was dead.
     pub sent_in_all: usize,
@@ -155,6 +155,11 @@ impl Import {
         self.started
     }
 
+    /// How many lines it was sent so far.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::SeqCst)
+    }
+
     /// How many lines it has acknowledged so far.
     pub fn acked(&self) -> usize {
         self.acked.load(Ordering::SeqCst)
@@ -172,6 +177,10 @@ impl Import {
         self.child.0.kill().expect("it can be killed");
         let told = self.ended();
         assert!(!early, "the import ended by itself: {told}");
+        self.fate(sent)
+    }
+
+    fn fate(&self, sent: usize) -> Fate {
         let first_ack = Some(self.first_ack.load(Ordering::SeqCst)).filter(|&micros| micros > 0);
         Fate {
             sent,
@@ -179,6 +188,13 @@ impl Import {
             acked: self.acked(),
             first_ack: first_ack.map(Duration::from_micros),
         }
+    }
+
+    /// Lets it come to whatever end: what it writes to fails, or it has no more lines.
+    pub fn end(mut self) -> Fate {
+        let sent = self.sent.load(Ordering::SeqCst);
+        self.ended();
+        self.fate(sent)
     }
 
     /// Lets it come to its end, which must be a good one; gives the number of lines acknowledged.

@@ -6,10 +6,10 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use super::program::finish;
+use super::program::{PATIENCE, Ran, finish_within};
 use super::site::home;
-use crate::support::say;
 
 /// Names the directory that a child is to work in, and so tells a child from a test that a person started.
 const HOME: &str = "TASKLEDGER_REFUSALS_HOME";
@@ -22,8 +22,7 @@ pub const AS_NOBODY: [&str; 6] = ["setpriv", "--reuid", "65534", "--regid", "655
 
 /// Says that a test cannot run here.
 pub fn skip(test: &str, why: &str) {
-    say(&format!("refusals: {test} did not run: {why}"));
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{test} did not run: {why}");
+    crate::support::skip(&format!("refusals: {test}"), why);
 }
 
 /// The directory of a child; `None` where this is none.
@@ -52,13 +51,20 @@ pub fn in_own_mounts(test: &str) {
 
 /// Runs an ignored test of this crate in a directory, through these commands, with this copy of its executable.
 pub fn child(test: &str, through: &[&str], exe: &Path, home: &Path) {
+    child_within(test, through, exe, home, PATIENCE);
+}
+
+/// The same for one that takes its time.
+pub fn child_within(test: &str, through: &[&str], exe: &Path, home: &Path, patience: Duration) -> Ran {
     let words = through.iter().map(AsRef::<std::ffi::OsStr>::as_ref).chain([exe.as_os_str()]);
     let words: Vec<_> = words.collect();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).args(["--ignored", "--exact", test, "--nocapture"]).env(HOME, home);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let ran = finish(command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}")));
+    let started = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let ran = finish_within(started, patience);
     assert!(ran.code == 0 && ran.out.contains("1 passed"), "{test}: {}\n{}", ran.out, ran.err);
+    ran
 }
 
 /// A system in memory of this size at a directory; again, to give it another size or to make it read-only.

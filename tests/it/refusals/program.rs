@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::taskledger;
 
 /// Nothing here takes so long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `taskledger.error/1` may name beside code, exit, message and hint.
 const COORDINATES: [&str; 14] = [
@@ -114,8 +114,14 @@ fn masked(text: &str) -> String {
 
 /// Waits for the end of a process, but not for ever.
 pub fn finish(child: Child) -> Ran {
+    finish_within(child, PATIENCE)
+}
+
+/// The same for one that takes its time.
+pub fn finish_within(child: Child, patience: Duration) -> Ran {
     let pid = Pid::from_child(&child);
-    let output = within("a process", move || child.wait_with_output(), || _ = kill_process(pid, Signal::KILL));
+    let wait = move || child.wait_with_output();
+    let output = come_to_an_end("a process", patience, wait, || _ = kill_process(pid, Signal::KILL));
     let output = output.expect("it ends");
     Ran {
         code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().expect("an end")),
@@ -126,9 +132,18 @@ pub fn finish(child: Child) -> Ran {
 
 /// Does it on a thread of its own, and gives up on it where it does not come to an end.
 pub fn within<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static, give_up: impl FnOnce()) -> T {
+    come_to_an_end(what, PATIENCE, act, give_up)
+}
+
+fn come_to_an_end<T: Send + 'static>(
+    what: &str,
+    patience: Duration,
+    act: impl FnOnce() -> T + Send + 'static,
+    give_up: impl FnOnce(),
+) -> T {
     let (done, told) = mpsc::channel();
     let thread = std::thread::spawn(move || drop(done.send(act())));
-    match told.recv_timeout(PATIENCE) {
+    match told.recv_timeout(patience) {
         Ok(came) => came,
         Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().expect_err("a panic")),
         Err(mpsc::RecvTimeoutError::Timeout) => {
