@@ -25,4 +25,5 @@ mod reference;
 mod refusals;
 mod support;
 mod tickets;
+mod unnamed;
 mod workflows;
