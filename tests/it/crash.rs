@@ -7,7 +7,7 @@
 
 pub mod beside;
 mod company;
-mod faults;
+pub mod faults;
 pub mod journal;
 pub mod oracle;
 pub mod script;

@@ -16,6 +16,7 @@ mod house;
 mod json;
 mod kill;
 mod ledger;
+mod machine;
 mod maps;
 mod model;
 mod moved;

@@ -25,13 +25,20 @@ enum Step {
 
 /// One way to fail.
 #[derive(Debug, Clone, Copy)]
-struct Way {
-    effect: Effect,
-    errno: i32,
-    sticky: bool,
+pub struct Way {
+    pub effect: Effect,
+    pub errno: i32,
+    pub sticky: bool,
 }
 
-fn ways(kind: CallKind) -> Vec<Way> {
+impl Way {
+    pub fn fault(self) -> Fault {
+        Fault { sticky: self.sticky, ..Fault::new(self.errno).with(self.effect) }
+    }
+}
+
+/// All ways in which a call of this kind can fail.
+pub fn ways(kind: CallKind) -> Vec<Way> {
     let once = |effect| Way { effect, errno: EIO, sticky: false };
     let mut ways = vec![
         once(Effect::Error),
@@ -309,9 +316,7 @@ fn every_call_fails_once() {
             for way in ways(*kind) {
                 let mut s = Script::new();
                 prepare(&mut s);
-                let mut fault = Fault::new(way.errno).with(way.effect);
-                fault.sticky = way.sticky;
-                s.vfs.fail_at(call, fault);
+                s.vfs.fail_at(call, way.fault());
                 let told = |what: String| format!("script {name:?}, call {call} ({kind:?}), {way:?}:\n    => {what}");
                 let played = play(&mut s, &steps(), fails_a_sync(*kind, &way).then_some(call));
                 s.vfs.clear_faults();
