@@ -160,7 +160,13 @@ impl Core {
 
     /// Tells other processes how far the log is durable.
     pub(crate) fn mark_live(&self, process: Process) {
-        let mark = Mark {
+        // Advisory: where it fails, the mark before still names this writer, and readers see less than they could.
+        let _ = self.live.write(self.next_mark(process));
+    }
+
+    /// What other processes are to be told next.
+    pub(crate) fn next_mark(&self, process: Process) -> Mark {
+        Mark {
             epoch: self.epoch,
             durable: self.gate.durable(),
             boot_id: self.boot_id,
@@ -168,9 +174,7 @@ impl Core {
             inode: self.inode,
             count: self.live_count.fetch_add(1, Ordering::Relaxed).wrapping_add(1),
             opened: self.opened,
-        };
-        // Advisory: without it readers go by the watermarks in the log, and nothing acknowledged depends on it.
-        let _ = self.live.write(mark);
+        }
     }
 
     pub(crate) fn poison(&self, path: PathBuf, action: &'static str, source: std::io::Error) {

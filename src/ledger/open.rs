@@ -334,7 +334,9 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         landed: Condvar::new(),
         options,
     };
-    core.mark_live(process);
+    // The first mark must be there: readers that do not know of this writer would show what it has not synced.
+    let mark = core.next_mark(process);
+    core.live.write(mark).map_err(Error::io("write", &names::live(dir)))?;
     Ok(core)
 }
 

@@ -8,7 +8,7 @@
 pub mod beside;
 mod company;
 mod failing;
-mod faults;
+pub mod faults;
 pub mod journal;
 mod lesson;
 pub mod oracle;

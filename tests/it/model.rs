@@ -3,11 +3,11 @@
 //! `TASKLEDGER_SEED` and `TASKLEDGER_CASES` choose other histories and more of them; a failure prints its seed.
 
 mod answers;
-mod cut;
+pub mod cut;
 mod ending;
-mod ops;
+pub mod ops;
 mod pair;
-mod tally;
+pub mod tally;
 mod walk;
 
 use std::collections::HashMap;

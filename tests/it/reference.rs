@@ -6,10 +6,14 @@
 //! is asked by folding fewer of them. Where the rules leave open which of two broken rules a refusal names, it gives
 //! both codes and any of them will do.
 
+mod words;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde_json::Value;
-use taskledger::{Event, Expect, Seq, TaskRecord, TaskState};
+use taskledger::{TaskRecord, TaskState};
+
+pub use words::batch_of;
 
 /// How far ahead of the clock a stated time may lie.
 const AHEAD_MS: u64 = 5 * 60 * 1000;
@@ -490,83 +494,6 @@ impl RefEvent {
             cause: None,
             key: None,
             stated: None,
-        }
-    }
-
-    /// The same fact in the product's words.
-    pub fn to_event(&self) -> Event {
-        let mut event = match self.kind {
-            RefKind::Created => Event::created(),
-            RefKind::To(state) => Event::to(state),
-            RefKind::Updated => Event::updated(),
-            RefKind::Requeued(state) => Event::requeued(state),
-            RefKind::Observed(state) => Event::observed(state),
-            RefKind::Removed => Event::removed(),
-            RefKind::Noted => Event::noted(self.value.clone().unwrap_or_default()),
-        };
-        if self.inferred {
-            event = event.inferred();
-        }
-        if let Some(attempts) = self.attempts {
-            event = event.attempts(attempts);
-        }
-        event = match &self.output {
-            None => event,
-            Some(None) => event.clear_output(),
-            Some(Some(value)) => event.output(value.clone()),
-        };
-        event = match &self.error {
-            None => event,
-            Some(None) => event.clear_error(),
-            Some(Some(text)) => event.error(text),
-        };
-        for (key, value) in &self.metadata {
-            event = match value {
-                Some(value) => event.meta(key, value),
-                None => event.unset(key),
-            };
-        }
-        if let Some(millis) = self.created {
-            event = event.created_at(millis);
-        }
-        if let Some(millis) = self.updated {
-            event = event.updated_at(millis);
-        }
-        if let Some(millis) = self.started {
-            event = event.started_at(millis);
-        }
-        if let Some(millis) = self.finished {
-            event = event.finished_at(millis);
-        }
-        if let Some(actor) = &self.actor {
-            event = event.by(actor);
-        }
-        if let Some(reason) = &self.reason {
-            event = event.because(reason);
-        }
-        if let Some(cause) = self.cause {
-            event = event.cause(Seq(cause));
-        }
-        if let Some(key) = &self.key {
-            event = event.key(key);
-        }
-        if let Some(millis) = self.stated {
-            event = event.at(millis);
-        }
-        event
-    }
-}
-
-impl RefExpect {
-    /// The same belief in the product's words.
-    pub fn to_expect(&self) -> Expect {
-        match self {
-            RefExpect::Any => Expect::Any,
-            RefExpect::Absent => Expect::Absent,
-            RefExpect::Exists => Expect::Exists,
-            RefExpect::Version(version) => Expect::Version(*version),
-            RefExpect::StateIn(states) => Expect::state_in(states),
-            RefExpect::Attempt(attempts) => Expect::Attempt(*attempts),
         }
     }
 }

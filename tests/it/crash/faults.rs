@@ -32,12 +32,12 @@ pub struct Way {
 }
 
 impl Way {
-    pub fn fault(&self) -> Fault {
+    pub fn fault(self) -> Fault {
         Fault { sticky: self.sticky, ..Fault::new(self.errno).with(self.effect) }
     }
 }
 
-/// Every way in which a call of this kind can fail, once and for ever.
+/// All ways in which a call of this kind can fail.
 pub fn ways(kind: CallKind) -> Vec<Way> {
     let once = |effect| Way { effect, errno: EIO, sticky: false };
     let mut ways = vec![

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use taskledger::vfs::fault::MemVfs;
 use taskledger::vfs::ops::{Process, Vfs as _};
-use taskledger::{Entry, Error, Ledger, Level, NoteFilter, Seq, TaskState, Verdict, View};
+use taskledger::{
+    Counts, Entry, Error, Filter, Ledger, Level, NoteFilter, NotePage, Page, Seq, Task, TaskState, Verdict, View,
+};
 
 use super::journal::{Belief, Item, Want, create, fold, key_of_note};
 use super::script::{DIR, GivenUp, batch_of, dir, options};
@@ -190,7 +192,7 @@ pub fn judge_beside(image: &MemVfs, writer: Process, want: &Want) -> Result<(), 
 }
 
 /// Whether there is a ledger, and that `verify` finds no damage.
-fn not_damaged(image: &MemVfs) -> Result<bool, String> {
+pub fn not_damaged(image: &MemVfs) -> Result<bool, String> {
     match options(image).verify(dir(), Level::Content, &mut |_, _| ()) {
         Ok(report) if report.verdict() == Verdict::Damaged => Err(format!("damage is found: {:?}", report.findings)),
         Ok(_) => Ok(true),
@@ -219,9 +221,54 @@ pub fn entries_match(entries: impl Iterator<Item = Result<Entry, Error>>, want: 
     Ok(kept)
 }
 
+/// Who is asked.
 pub enum Answers<'a> {
     Ledger(&'a Ledger),
     View(&'a View),
+}
+
+impl Answers<'_> {
+    pub fn get(&self, task: &str) -> taskledger::Result<Option<Task>> {
+        match self {
+            Answers::Ledger(ledger) => ledger.get(task),
+            Answers::View(view) => view.get(task),
+        }
+    }
+
+    pub fn list(&self, filter: Filter) -> taskledger::Result<Page> {
+        match self {
+            Answers::Ledger(ledger) => ledger.list(filter),
+            Answers::View(view) => view.list(filter),
+        }
+    }
+
+    pub fn notes(&self) -> taskledger::Result<NotePage> {
+        match self {
+            Answers::Ledger(ledger) => ledger.notes(NoteFilter::new()),
+            Answers::View(view) => view.notes(NoteFilter::new()),
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        match self {
+            Answers::Ledger(ledger) => ledger.counts(),
+            Answers::View(view) => view.counts(),
+        }
+    }
+
+    pub fn history(&self, task: &str) -> taskledger::Result<Vec<Entry>> {
+        match self {
+            Answers::Ledger(ledger) => ledger.history(task)?.collect(),
+            Answers::View(view) => view.history(task)?.collect(),
+        }
+    }
+
+    pub fn entries(&self, from: Seq) -> taskledger::Result<Vec<Entry>> {
+        match self {
+            Answers::Ledger(ledger) => ledger.entries(from).collect(),
+            Answers::View(view) => view.entries(from).collect(),
+        }
+    }
 }
 
 /// Records, notes and counts equal the independent fold.
@@ -231,11 +278,7 @@ pub fn fold_matches(answers: &Answers<'_>, items: &[Item]) -> Result<(), String>
     for (task, belief) in &fold {
         let Some(state) = belief.state else { continue };
         *counts.entry(state).or_default() += 1;
-        let found = match answers {
-            Answers::Ledger(ledger) => ledger.get(task),
-            Answers::View(view) => view.get(task),
-        };
-        let Some(found) = found.map_err(|error| told(&error))? else {
+        let Some(found) = answers.get(task).map_err(|error| told(&error))? else {
             return Err(format!("there is no record of {task}"));
         };
         let record = &found.record;
@@ -249,10 +292,7 @@ pub fn fold_matches(answers: &Answers<'_>, items: &[Item]) -> Result<(), String>
         }
     }
     notes_match(answers, &fold)?;
-    let found = match answers {
-        Answers::Ledger(ledger) => ledger.counts(),
-        Answers::View(view) => view.counts(),
-    };
+    let found = answers.counts();
     for state in [TaskState::Pending, TaskState::Ready, TaskState::Running, TaskState::Completed] {
         let expected = counts.get(&state).copied().unwrap_or_default();
         if found.of(state) != expected {
@@ -263,11 +303,7 @@ pub fn fold_matches(answers: &Answers<'_>, items: &[Item]) -> Result<(), String>
 }
 
 fn notes_match(answers: &Answers<'_>, fold: &HashMap<&str, &Belief>) -> Result<(), String> {
-    let found = match answers {
-        Answers::Ledger(ledger) => ledger.notes(NoteFilter::new()),
-        Answers::View(view) => view.notes(NoteFilter::new()),
-    };
-    let found = found.map_err(|error| told(&error))?.notes;
+    let found = answers.notes().map_err(|error| told(&error))?.notes;
     let found: HashMap<_, _> = found.iter().map(|note| (&*note.key, (note.value.as_str(), note.version))).collect();
     let expected = fold.iter().filter_map(|(subject, belief)| {
         let says = belief.says.as_deref()?;
@@ -277,17 +313,17 @@ fn notes_match(answers: &Answers<'_>, fold: &HashMap<&str, &Belief>) -> Result<(
     if found == expected { Ok(()) } else { Err(format!("the notes are {found:.300?}, and should be {expected:.300?}")) }
 }
 
-type Files = Vec<(std::path::PathBuf, Vec<u8>)>;
+pub type Files = Vec<(std::path::PathBuf, Vec<u8>)>;
 
 /// The published files that hold the truth.
-fn log_files(image: &MemVfs) -> Files {
+pub fn log_files(image: &MemVfs) -> Files {
     let files = image.files().into_iter();
     let files = files.filter(|path| path.extension().is_some_and(|ext| ext == "log") || path.ends_with("LEDGER"));
     files.map(|path| (path.clone(), image.read_file(&path).expect("a listed file"))).collect()
 }
 
 /// No byte that was not zero has changed, but for seal slots; no file is gone or shorter.
-fn nothing_destroyed(image: &MemVfs, before: &Files) -> Result<(), String> {
+pub fn nothing_destroyed(image: &MemVfs, before: &Files) -> Result<(), String> {
     for (path, old) in before {
         let new = image.read_file(path).map_err(|error| format!("{} is gone: {error}", path.display()))?;
         if new.len() != old.len() {

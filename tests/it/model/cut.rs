@@ -3,6 +3,7 @@
 use taskledger::vfs::fault::{Choice, MemVfs, Op, Pending, Torn};
 
 use super::ops::{Cut, Moment};
+use crate::reference::Reference;
 use crate::support::Rng;
 
 /// So many operations are the latest ones.
@@ -15,47 +16,102 @@ const FIRST_SECTOR: u64 = 8;
 pub struct Known {
     /// How many operations of the file system came before.
     at: usize,
+    /// In which opening it was, from the beginning of the journal on.
+    opening: usize,
     /// They had their place or were about to get it: no other may be there.
     pub placed: u64,
-    /// An append or a wait has returned for them.
+    /// An append or a wait has returned for them: a kill does not take them.
     pub told: u64,
     /// The ledger has called them durable: they must be there.
     pub safe: u64,
+    /// A sync of this opening has said `Ok` and was lost: nothing is safe.
+    pub lied: bool,
+    /// The same, in this opening or in an earlier one: a refusal is in order after a power cut.
+    pub may_refuse: bool,
 }
 
 /// What is known, from the creation or the last power cut on.
 #[derive(Debug)]
-pub struct Journal(Vec<Known>);
+pub struct Journal {
+    known: Vec<Known>,
+    /// What the openings before the present one may have left.
+    left: Vec<Reference>,
+}
 
 impl Journal {
     /// All that is there now can be taken by nothing.
     pub fn new(at: usize, entries: u64) -> Journal {
-        Journal(vec![Known { at, placed: entries, told: entries, safe: entries }])
+        let (lied, may_refuse) = (false, false);
+        let known = Known { at, opening: 0, placed: entries, told: entries, safe: entries, lied, may_refuse };
+        Journal { known: vec![known], left: Vec::new() }
     }
 
     pub fn last(&self) -> Known {
-        *self.0.last().expect("there is a beginning")
+        *self.known.last().expect("there is a beginning")
     }
 
     /// From here on up to so many entries may be there.
     pub fn places(&mut self, at: usize, placed: u64) {
-        self.0.push(Known { at, placed, ..self.last() });
+        self.known.push(Known { at, placed, ..self.last() });
+    }
+
+    /// What was placed last, at this moment, was refused, and never got its place: so many entries have one.
+    pub fn takes_back(&mut self, since: usize, placed: u64) {
+        let refused = self.known.iter_mut().rev().take_while(|known| known.at >= since);
+        refused.for_each(|known| known.placed = known.placed.min(placed));
     }
 
     /// From here on so many entries are told, and so many must be there.
     pub fn tells(&mut self, at: usize, told: u64, safe: u64) {
         let last = self.last();
-        self.0.push(Known { at, told: last.told.max(told), safe: last.safe.max(safe), ..last });
+        let safe = if last.lied { 0 } else { last.safe.max(safe) };
+        self.known.push(Known { at, told: last.told.max(told), safe, ..last });
+    }
+
+    /// From here on nothing is safe, until it is opened anew.
+    pub fn lies(&mut self, at: usize) {
+        self.known.push(Known { at, safe: 0, lied: true, may_refuse: true, ..self.last() });
+    }
+
+    /// From here on what was written and is not safe is gone for everybody.
+    pub fn reverts(&mut self, at: usize) {
+        let last = self.last();
+        self.known.push(Known { at, told: last.safe, ..last });
+    }
+
+    /// Another opening has shown so many entries of those that the last one has left: they must not go away again.
+    pub fn opened(&mut self, at: usize, entries: u64, left: Reference) {
+        self.left.push(left);
+        let (opening, may_refuse) = (self.left.len(), self.last().may_refuse);
+        let (placed, told, safe) = (entries, entries, entries);
+        self.known.push(Known { at, opening, placed, told, safe, lied: false, may_refuse });
+    }
+
+    /// After a power cut where this was known: what must be there cannot be taken any more, and the rest may be there.
+    pub fn after(cut: Known) -> Journal {
+        let known = Known { at: 0, opening: 0, told: cut.safe, lied: false, ..cut };
+        Journal { known: vec![known], left: Vec::new() }
+    }
+
+    /// What came after this moment never happened.
+    pub fn rewind(&mut self, at: usize) {
+        self.known.retain(|known| known.at <= at);
+        self.left.truncate(self.last().opening);
     }
 
     /// What was known when so many operations had been made.
     pub fn of(&self, moment: usize) -> Known {
-        *self.0.iter().rfind(|known| known.at <= moment).expect("no moment is before the beginning")
+        *self.known.iter().rfind(|known| known.at <= moment).expect("no moment is before the beginning")
+    }
+
+    /// What may be there where this is known; `now` is what the present opening has.
+    pub fn model<'a>(&'a self, known: Known, now: &'a Reference) -> &'a Reference {
+        self.left.get(known.opening).unwrap_or(now)
     }
 
     /// How many operations come before the power cut.
     pub fn moment(&self, cut: Cut, trace: &[Op]) -> usize {
-        let (first, now) = (self.0.first().expect("there is a beginning").at, trace.len());
+        let (first, now) = (self.known.first().expect("there is a beginning").at, trace.len());
         let lately = first.max(now.saturating_sub(LATELY));
         let moments: Vec<usize> = match cut.when {
             Moment::Now => Vec::new(),

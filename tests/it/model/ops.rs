@@ -196,7 +196,7 @@ fn outputs() -> impl Strategy<Value = Value> {
 }
 
 /// A stated time, as its distance from the clock; the most that is allowed and one more among them.
-fn stated() -> impl Strategy<Value = Option<i64>> {
+pub fn stated() -> impl Strategy<Value = Option<i64>> {
     prop_oneof![
         8 => Just(None),
         1 => Just(Some(0)),
@@ -240,7 +240,7 @@ fn fields() -> impl Strategy<Value = Fields> {
     })
 }
 
-fn draft() -> impl Strategy<Value = Draft> {
+pub fn draft() -> impl Strategy<Value = Draft> {
     (0..TASKS.len(), prop::bool::weighted(0.1), 0..20_usize, any::<usize>(), (0..14_usize, 0..4_u64), fields())
         .prop_map(|(task, only_looks, kind, state, expect, fields)| Draft {
             task,

@@ -17,6 +17,13 @@ impl Tally {
         }
     }
 
+    /// Counts what another has counted.
+    pub fn add(&self, other: &Tally) {
+        for (what, times) in other.0.borrow().iter() {
+            *self.0.borrow_mut().entry(what).or_default() += times;
+        }
+    }
+
     pub fn of(&self, what: &str) -> u64 {
         self.0.borrow().get(what).copied().unwrap_or_default()
     }
