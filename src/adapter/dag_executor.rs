@@ -30,8 +30,8 @@ use crate::model::fold::Folded;
 use crate::model::limits;
 use crate::model::record::TaskRecord;
 use crate::model::seq::Seq;
+use crate::model::slot::Slot;
 use crate::model::subject::Realm;
-use crate::model::tasks::Slot;
 
 /// What the keys of records begin with.
 const RECORD: &str = "record:";

@@ -13,8 +13,8 @@ use crate::model::expect::Expect;
 use crate::model::limits;
 use crate::model::rules::{Decided, OverLimit, Refusal, check_event, check_key_of, decide, decide_note};
 use crate::model::seq::Seq;
+use crate::model::slot::{Keyed, Origin, Slot};
 use crate::model::subject::{Realm, Subject};
-use crate::model::tasks::{Keyed, Origin, Slot};
 use crate::storage::buffer::Buffer;
 use crate::storage::codec::columns::{Links, event_bytes_max};
 

@@ -17,8 +17,9 @@ use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGua
 use crate::ledger::spare::Spare;
 use crate::model::limits::SEGMENT_EVENTS_MAX;
 use crate::model::seq::Seq;
+use crate::model::slot::Slot;
 use crate::model::subject::{Each, Realm};
-use crate::model::tasks::{Slot, Tasks};
+use crate::model::tasks::Tasks;
 use crate::storage::buffer::Buffer;
 use crate::storage::codec::columns::Named;
 use crate::storage::codec::fact::OpenFact;

@@ -28,4 +28,6 @@ pub mod rules;
 
 pub mod notes;
 
+pub mod slot;
+
 pub mod tasks;
