@@ -18,6 +18,11 @@ pub enum Op {
     Append(Vec<Fact>),
     /// A batch gets its place, and its ticket is kept.
     Submit(Vec<Fact>),
+    /// A batch of so many events of one note, each with a key of its own: it pushes older keys out of the window.
+    Burst {
+        note: usize,
+        events: usize,
+    },
     /// An earlier batch with a key once more, perhaps with one of its events changed.
     Again {
         which: usize,
@@ -98,6 +103,8 @@ pub struct Script {
     pub end: End,
 }
 
+const NOTES: [&str; 2] = ["n", "m"];
+
 /// The kinds of calls that fail; the first ones mostly.
 const KINDS: [CallKind; 14] = [
     CallKind::SyncData,
@@ -140,7 +147,7 @@ impl Fact {
 
 impl NoteDraft {
     fn resolve(self, model: &Reference) -> RefItem {
-        let task = format!("note {}", ["n", "m"][self.note]);
+        let task = format!("note {}", NOTES[self.note]);
         let before = model.tasks.get(&task);
         let version = before.map_or(0, |before| before.version);
         let expect = match self.expect {
@@ -159,10 +166,20 @@ impl NoteDraft {
     }
 }
 
+/// So many events of one note, each with a key that no other has had in a ledger with this head.
+pub fn burst(note: usize, events: usize, head: u64) -> Vec<RefItem> {
+    let item = |n| {
+        let event =
+            RefEvent { value: Some(json!(n)), key: Some(format!("burst-{head}-{n}")), ..RefEvent::new(RefKind::Noted) };
+        RefItem { task: format!("note {}", NOTES[note]), event: Some(event), expect: RefExpect::Any }
+    };
+    (0..events).map(item).collect()
+}
+
 /// Notes carry what fills a segment.
 fn note() -> impl Strategy<Value = NoteDraft> {
     let bytes = prop_oneof![2 => 0..40_usize, 3 => 1_500..7_000_usize];
-    (0..2_usize, 0..8_usize, bytes, 0..14_usize, option::weighted(0.2, 0..3_u8))
+    (0..NOTES.len(), 0..8_usize, bytes, 0..14_usize, option::weighted(0.2, 0..3_u8))
         .prop_map(|(note, kind, bytes, expect, key)| NoteDraft { note, kind, bytes, expect, key })
 }
 
@@ -186,7 +203,9 @@ fn end() -> impl Strategy<Value = End> {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => vec(fact(), 1..2).prop_map(Op::Append),
-        5 => vec(fact(), 2..6).prop_map(Op::Append),
+        4 => vec(fact(), 2..6).prop_map(Op::Append),
+        3 => vec(note().prop_map(Fact::Note), 2..5).prop_map(Op::Append),
+        2 => (0..NOTES.len(), 1..20_usize).prop_map(|(note, events)| Op::Burst { note, events }),
         5 => vec(fact(), 1..4).prop_map(Op::Submit),
         4 => (any::<usize>(), stated(), prop::bool::weighted(0.3))
             .prop_map(|(which, stated, changed)| Op::Again { which, stated, changed }),

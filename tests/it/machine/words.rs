@@ -34,7 +34,7 @@ fn event(event: &RefEvent) -> String {
     };
     let mut also = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            let short: String = value.chars().take(24).collect();
+            let short: String = value.chars().take(40).collect();
             let rest = if short.len() < value.len() { format!("... of {} bytes", value.len()) } else { String::new() };
             text += &format!(", {name} {short}{rest}");
         }
@@ -48,7 +48,9 @@ fn event(event: &RefEvent) -> String {
     also("attempts", event.attempts.map(|n| n.to_string()));
     also("inferred", event.inferred.then(String::new));
     let times = [event.created, event.updated, event.started.flatten(), event.finished.flatten()];
-    also("times", times.iter().any(Option::is_some).then(|| format!("{times:?}")));
+    for (what, at) in ["created at", "updated at", "started at", "finished at"].into_iter().zip(times) {
+        also(what, at.map(|at| at.to_string()));
+    }
     also("actor", event.actor.clone());
     also("reason", event.reason.as_ref().map(|reason| format!("{reason:?}")));
     also("cause", event.cause.map(|seq| seq.to_string()));

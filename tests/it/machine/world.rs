@@ -5,7 +5,7 @@
 use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs, SyncFailure};
 use taskledger::{Durability, Error, Ledger, Options, Reader, Ticket};
 
-use super::ops::{Failing, Op, Script};
+use super::ops::{Failing, Op, Script, burst};
 use super::words;
 use crate::crash::oracle::told;
 use crate::crash::script::{BUFFERED, options};
@@ -141,6 +141,7 @@ impl World<'_> {
                 let items = self.resolve(facts);
                 self.submit(items)
             }
+            Op::Burst { note, events } => self.append(burst(note, events, self.model.head())),
             Op::Again { which, stated, changed } => match self.again(which, stated, changed) {
                 Some(items) => self.append(items),
                 None => Ok(()),

@@ -132,11 +132,16 @@ pub fn power_cut(vfs: &MemVfs, moment: usize, seed: u64) -> MemVfs {
     image.unwrap_or_else(|| pending.image(&pending.none_kept()).expect("keeping nothing is always possible"))
 }
 
-/// Nothing, little, half, most or all is kept; of half of the states one sector is torn.
+/// Nothing, little, half, most or all is kept, or the first sectors only; of half of the other states one sector is torn.
 fn choose(pending: &Pending, rng: &mut Rng) -> Choice {
-    let kept = [0, 4, 8, 12, 16][rng.below(5) as usize];
-    if kept == 16 {
-        return pending.all_kept();
+    let kept = [0, 4, 8, 12, 16, 17][rng.below(6) as usize];
+    if kept >= 16 {
+        let mut choice = pending.all_kept();
+        if kept == 17 {
+            let first = rng.below(choice.sectors.len() as u64 + 1) as usize;
+            choice.sectors[first..].fill(0);
+        }
+        return choice;
     }
     let mut version = |newer: usize| if rng.below(16) < kept { 1 + rng.below(newer as u64) as u32 } else { 0 };
     let lens = pending.lens.iter().map(|len| version(len.newer.len())).collect();
