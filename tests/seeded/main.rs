@@ -31,7 +31,7 @@ use copy::{Copy, Verdict, original};
 
 /// Modules of `it` whose tests count: those of crashes, faults, rot, kills, and of random histories. That the bytes have
 /// changed proves nothing.
-const COUNT: [&str; 5] = ["bits", "crash", "kill", "model", "tickets"];
+const COUNT: [&str; 6] = ["bits", "crash", "kill", "model", "rot", "tickets"];
 /// At least so many bugs.
 const BUGS_MIN: usize = 20;
 
