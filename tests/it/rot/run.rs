@@ -78,14 +78,13 @@ impl fmt::Display for Tally {
 /// What came out, by kind of damage.
 pub type Tallies = BTreeMap<&'static str, Tally>;
 
-/// Prints what came out, and demands that nothing was wrong.
-pub fn tell(name: &str, tallies: &Tallies, start: Instant) {
-    for (kind, tally) in tallies {
-        println!("rot: {name:<28} {kind:<20} {tally}");
-    }
-    println!("rot: {name:<28} in {:.1} s", start.elapsed().as_secs_f64());
+/// A table of what came out. Demands that nothing was wrong.
+pub fn table(name: &str, tallies: &Tallies, start: Instant) -> String {
+    let lines = tallies.iter().map(|(kind, tally)| format!("rot: {name:<28} {kind:<20} {tally}\n"));
+    let text = lines.collect::<String>() + &format!("rot: {name:<28} in {:.1} s\n", start.elapsed().as_secs_f64());
     let wrong: Vec<&str> = tallies.values().flat_map(|tally| tally.wrong.iter().map(String::as_str)).collect();
-    assert!(wrong.is_empty(), "of {name} something came out that must not:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{text}of {name} something came out that must not:\n{}", wrong.join("\n"));
+    text
 }
 
 /// Calls `judge` for each number below `count`, on all cores, and adds up what it counts.
