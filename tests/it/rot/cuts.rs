@@ -1,6 +1,6 @@
 //! Rot after a power cut: in states that one may leave, each frame of the last segment has a bit flipped in its header
 //! and in its body, and its first sector zeroed and garbled. What opening showed before is shown again, or without an end
-//! that nothing undamaged vouches for, or it is refused.
+//! that nothing undamaged vouches for, or it is refused. Counted apart is an end that nobody was told is safe.
 
 use std::collections::HashSet;
 
@@ -19,10 +19,12 @@ pub struct State {
     story: String,
     image: MemVfs,
     truth: Truth,
+    /// How many entries were acknowledged.
+    acked: usize,
 }
 
-/// Some of the states of each power cut in all traces of `crash`; of those, one in so many.
-pub fn states(limits: &Limits, one_in: u128) -> Vec<State> {
+/// Some of the states of each power cut in all traces of `crash`.
+pub fn states(limits: &Limits) -> Vec<State> {
     let mut states = Vec::new();
     for (name, _, run) in traces::all() {
         // What threads do at once is not the same in every run.
@@ -43,10 +45,10 @@ pub fn states(limits: &Limits, one_in: u128) -> Vec<State> {
             let truth = Truth::of(&want);
             pending.states(limits, &mut |image, choice| {
                 let print = image.fingerprint();
-                if print.is_multiple_of(one_in) && seen.insert((print, truth.len())) {
+                if seen.insert((print, truth.len(), want.acked)) {
                     let story =
                         format!("trace {name:?}, power cut behind operation {}, leaving {choice:?}", pending.at);
-                    states.push(State { story, image, truth: truth.clone() });
+                    states.push(State { story, image, truth: truth.clone(), acked: want.acked });
                 }
             });
         }
@@ -96,7 +98,7 @@ fn judge(state: &State, seed: u64, tallies: &mut Tallies) -> Result<(), String> 
             let tally = tallies.entry(name).or_default();
             let judged = truth.shown_by(&rotten, Depth::Answers).and_then(|found| match found {
                 Some(kept) if kept > shown => Err(format!("{kept} entries are shown, and {shown} before the damage")),
-                found => tally.count(found, shown, evidence.floor(&[hit])),
+                found => tally.count(found, shown, state.acked.min(shown), evidence.floor(&[hit])),
             });
             if let Err(what) = judged {
                 tally.is_wrong(format!("{}, then {name} at {offset}: {what}", state.story));

@@ -22,29 +22,34 @@ const WRONG_MAX: usize = 4;
 pub struct Tally {
     pub whole: u64,
     pub refused: u64,
-    /// The end is left out, and nothing that is not damaged vouches for it.
+    /// An end is left out that nobody was told is safe.
+    pub untold: u64,
+    /// An acknowledged end is left out, and nothing that is not damaged vouches for it.
     pub ambiguous: u64,
     pub wrong: Vec<String>,
 }
 
 impl Tally {
     pub fn total(&self) -> u64 {
-        self.whole + self.refused + self.ambiguous
+        self.whole + self.refused + self.untold + self.ambiguous
     }
 
     pub fn add(&mut self, other: Tally) {
         self.whole += other.whole;
         self.refused += other.refused;
+        self.untold += other.untold;
         self.ambiguous += other.ambiguous;
         self.wrong.extend(other.wrong);
         self.wrong.truncate(WRONG_MAX);
     }
 
-    /// Counts an outcome: how many entries there are of `all`, of which `floor` must be; `None` for a refusal.
-    pub fn count(&mut self, shown: Option<usize>, all: usize, floor: usize) -> Result<(), String> {
+    /// Counts an outcome: how many entries there are of `all`, of which `acked` were acknowledged and `floor` must be
+    /// there; `None` for a refusal.
+    pub fn count(&mut self, shown: Option<usize>, all: usize, acked: usize, floor: usize) -> Result<(), String> {
         match shown {
             None => self.refused += 1,
             Some(kept) if kept == all => self.whole += 1,
+            Some(kept) if kept >= floor.max(acked) => self.untold += 1,
             Some(kept) if kept >= floor => self.ambiguous += 1,
             Some(kept) => return Err(format!("ENTRIES ARE LOST IN SILENCE: {kept} of {all} are there, not {floor}")),
         }
@@ -61,22 +66,25 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { whole, refused, ambiguous, .. } = self;
-        write!(f, "{:>7} = {whole:>6} whole + {refused:>7} refused + {ambiguous:>5} ambiguous", self.total())
+        let Tally { whole, refused, untold, ambiguous, .. } = self;
+        write!(
+            f,
+            "{:>7} = {whole:>6} whole + {refused:>7} refused + {untold:>5} untold + {ambiguous:>5} ambiguous",
+            self.total()
+        )
     }
 }
 
 /// What came out, by kind of damage.
 pub type Tallies = BTreeMap<&'static str, Tally>;
 
-/// Prints what came out, and demands that nothing was wrong.
-pub fn tell(name: &str, tallies: &Tallies, start: Instant) {
-    for (kind, tally) in tallies {
-        println!("rot: {name:<28} {kind:<20} {tally}");
-    }
-    println!("rot: {name:<28} in {:.1} s", start.elapsed().as_secs_f64());
+/// A table of what came out. Demands that nothing was wrong.
+pub fn table(name: &str, tallies: &Tallies, start: Instant) -> String {
+    let lines = tallies.iter().map(|(kind, tally)| format!("rot: {name:<28} {kind:<20} {tally}\n"));
+    let text = lines.collect::<String>() + &format!("rot: {name:<28} in {:.1} s\n", start.elapsed().as_secs_f64());
     let wrong: Vec<&str> = tallies.values().flat_map(|tally| tally.wrong.iter().map(String::as_str)).collect();
-    assert!(wrong.is_empty(), "of {name} something came out that must not:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{text}of {name} something came out that must not:\n{}", wrong.join("\n"));
+    text
 }
 
 /// Calls `judge` for each number below `count`, on all cores, and adds up what it counts.
@@ -127,7 +135,8 @@ fn judge(golden: &Golden, case: &Case, depth: Depth, tally: &mut Tally) -> Resul
         (_, None) if harmless => return Err("it is refused, and nothing that counts is hit".to_owned()),
         _ => {}
     }
-    tally.count(shown, golden.truth.len(), golden.evidence.floor(&hits))
+    let all = golden.truth.len();
+    tally.count(shown, all, all, golden.evidence.floor(&hits))
 }
 
 impl Golden {
