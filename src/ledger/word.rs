@@ -1,5 +1,5 @@
 //! A word on which threads sleep until it changes: a futex where the system has one, elsewhere the same out of a mutex and
-//! a condition variable. Schedules run the latter, which is written to wake whom a futex would.
+//! a condition variable. Schedules (and miri) run the latter, which is written to wake whom a futex would.
 //!
 //! Invariant: who sleeps has seen the word unchanged at a moment from which on every waking finds it asleep.
 
@@ -34,12 +34,12 @@ impl Word {
     }
 }
 
-#[cfg(all(target_os = "linux", not(test)))]
+#[cfg(all(target_os = "linux", not(any(test, miri))))]
 use futex::Sleepers;
-#[cfg(any(not(target_os = "linux"), test))]
+#[cfg(any(not(target_os = "linux"), test, miri))]
 use portable::Sleepers;
 
-#[cfg(all(target_os = "linux", not(test)))]
+#[cfg(all(target_os = "linux", not(any(test, miri))))]
 mod futex {
     use rustix::thread::futex::{self, Flags};
 
@@ -62,7 +62,7 @@ mod futex {
     }
 }
 
-#[cfg(any(not(target_os = "linux"), test))]
+#[cfg(any(not(target_os = "linux"), test, miri))]
 mod portable {
     use std::collections::VecDeque;
     use std::sync::atomic::Ordering;
