@@ -15,9 +15,7 @@ use super::script::{DIR, batch_of, options};
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     pub limits: Limits,
-    /// Of the states of one trace, one in so many is judged; chosen by its fingerprint.
-    pub one_in: u64,
-    /// The same for the states of a crash inside a recovery.
+    /// Of the states of a crash inside a recovery, one in so many is judged; chosen by its fingerprint.
     pub nested_one_in: u64,
     /// Of the judged states of power cuts, one in so many is recovered with a crash inside the recovery.
     pub nest_one_in: u64,
@@ -32,6 +30,8 @@ pub struct Tally {
     /// States visited, with repetitions.
     pub visited: u64,
     pub by_depth: [u64; 4],
+    /// The fingerprints of what was judged. The same files may be judged twice, where more is demanded later.
+    pub images: HashSet<u128>,
     pub by_class: BTreeMap<Class, u64>,
     pub discarded: u64,
     pub extra: u64,
@@ -87,7 +87,7 @@ impl<'a> Search<'a> {
             self.tally.points += usize::from(depth == 1);
             let mut states = Vec::new();
             let (effort, seen) = (self.effort, &mut self.seen);
-            let share = if depth > 1 { effort.nested_one_in } else { effort.one_in };
+            let share = if depth > 1 { effort.nested_one_in } else { 1 };
             let visited = pending.states(&effort.limits, &mut |image, choice| {
                 let print = image.fingerprint();
                 let sampled = one_in(print, 1, share) || is_extreme(choice);
@@ -149,8 +149,10 @@ impl<'a> Search<'a> {
     }
 
     fn judge(&mut self, image: &MemVfs, want: &Want, depth: usize) -> Option<Judged> {
+        let print = image.fingerprint();
         match judge(image, want) {
             Ok(judged) => {
+                self.tally.images.insert(print);
                 self.tally.by_depth[depth] += 1;
                 *self.tally.by_class.entry(judged.class).or_default() += 1;
                 self.tally.discarded += u64::from(judged.discarded);
@@ -220,6 +222,11 @@ fn told_op(op: &Op) -> String {
     }
 }
 
+/// How many different images were judged in all traces together.
+pub fn images(tallies: &[(String, Tally)]) -> usize {
+    tallies.iter().flat_map(|(_, tally)| &tally.images).collect::<HashSet<_>>().len()
+}
+
 /// The table of all traces.
 pub fn table(tallies: &[(String, Tally)]) -> String {
     let mut text = format!("{:<34}{:>7}{:>10}{:>9}{:>9}{:>8}", "trace", "points", "visited", "depth 1", "depth 2", "3");
@@ -237,5 +244,5 @@ pub fn table(tallies: &[(String, Tally)]) -> String {
         }
         text += &format!("{:>10}{:>9}{:>8.1}\n", tally.discarded, tally.extra, tally.time.as_secs_f64());
     }
-    text + &format!("{total} distinct states judged\n")
+    text + &format!("{total} states judged, of {} distinct images\n", images(tallies))
 }
