@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 use taskledger::{Batch, Event, Expect, Level, Options, Seq, TaskState, Verdict};
 
@@ -49,6 +49,16 @@ pub fn child(dir: &Path) -> ExitCode {
     }
 }
 
+/// The process that writes; it does not outlive what happens here.
+struct Writer(Child);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Kills the writer of one ledger again and again; how often. `Err` says what is wrong.
 pub fn round(seed: u64) -> Result<u64, String> {
     let home = tempfile::tempdir().map_err(|error| error.to_string())?;
@@ -57,14 +67,9 @@ pub fn round(seed: u64) -> Result<u64, String> {
     let mut rng = Rng(seed);
     let mut acknowledged = 0;
     for kill in 0..KILLS {
-        let mut child = Command::new(&exe)
-            .arg(CHILD)
-            .arg(&dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let started = Command::new(&exe).arg(CHILD).arg(&dir).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut writer = Writer(started.map_err(|error| error.to_string())?);
+        let mut lines = BufReader::new(writer.0.stdout.take().expect("it is piped")).lines();
         let enough = rng.below(40);
         for line in lines.by_ref().take(enough as usize) {
             acknowledged = line.map_err(|error| error.to_string())?.parse().map_err(|_| "no seq".to_owned())?;
@@ -74,10 +79,14 @@ pub fn round(seed: u64) -> Result<u64, String> {
             std::hint::spin_loop();
             std::thread::yield_now();
         }
-        child.kill().map_err(|error| error.to_string())?;
-        child.wait().map_err(|error| error.to_string())?;
+        writer.0.kill().map_err(|error| error.to_string())?;
+        let ended = writer.0.wait().map_err(|error| error.to_string())?;
+        if ended.code().is_some() {
+            return Err(format!("kill {kill}: opening or appending refuses: the writer ended by itself, {ended}"));
+        }
         for line in lines.map_while(Result::ok) {
-            acknowledged = line.parse().unwrap_or(acknowledged);
+            // The last line may be cut off.
+            acknowledged = acknowledged.max(line.parse().unwrap_or(0));
         }
         look(&dir, acknowledged).map_err(|what| format!("kill {kill}: {what}"))?;
     }

@@ -37,6 +37,9 @@ const USAGE: &str = "usage: torture --minutes N [--seed S] [--json] | torture --
 /// How often the line on the terminal is written.
 const TOLD_EVERY: Duration = Duration::from_millis(200);
 
+/// A year.
+const MINUTES_MAX: f64 = 525_600.0;
+
 #[derive(Debug, Default)]
 struct Asked {
     minutes: Option<f64>,
@@ -58,6 +61,9 @@ fn asked() -> Result<Asked, String> {
             "--json" => asked.json = true,
             other => return Err(format!("{other} is not known")),
         }
+    }
+    if asked.minutes.is_some_and(|minutes| !(0.0..=MINUTES_MAX).contains(&minutes)) {
+        return Err(format!("--minutes: from 0 to {MINUTES_MAX}"));
     }
     if asked.minutes.is_none() && asked.repeat.is_none() { Err("for how long?".to_owned()) } else { Ok(asked) }
 }

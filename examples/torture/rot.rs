@@ -1,4 +1,5 @@
-//! Rot of a ledger that was closed in order: each damage is found, or changes no answer.
+//! Rot of a ledger that was closed in order: each damage is found, or changes no answer. Whether a refusal was needed is not
+//! asked here; the tests of `rot` do that.
 
 use std::path::PathBuf;
 

@@ -99,22 +99,21 @@ pub fn round(seed: u64) -> Counts {
         counts.fail(seed, &format!("a panic: {}", message_of(&*panic)));
     }
     if seed.is_multiple_of(KILLS_ONE_IN) {
-        match kills::round(seed) {
-            Ok(kills) => counts.kills += kills,
-            Err(what) => counts.fail(seed, &format!("killed: {what}")),
+        match catch_unwind(|| kills::round(seed)) {
+            Ok(Ok(kills)) => counts.kills += kills,
+            Ok(Err(what)) => counts.fail(seed, &format!("killed: {what}")),
+            Err(panic) => counts.fail(seed, &format!("killed: a panic: {}", message_of(&*panic))),
         }
     }
     counts
 }
 
-/// Plays the script of a seed as far as it goes; whether to its end.
-fn play(s: &mut Script, seed: u64) -> Result<bool, String> {
+/// Plays the script of a seed as far as it goes: to its end, or to where it met what it does not count on. `Err` is a panic.
+fn play(s: &mut Script, seed: u64) -> Result<Option<String>, String> {
     match catch_unwind(AssertUnwindSafe(|| story::play(s, seed))) {
-        Ok(()) => Ok(true),
-        Err(end) => match end.downcast_ref::<GivenUp>() {
-            Some(GivenUp(_)) => Ok(false),
-            None => Err(message_of(&*end).to_owned()),
-        },
+        Ok(()) => Ok(None),
+        Err(end) if end.is::<GivenUp>() => Ok(Some(message_of(&*end).to_owned())),
+        Err(panic) => Err(message_of(&*panic).to_owned()),
     }
 }
 
@@ -122,8 +121,8 @@ fn crashes_and_faults(seed: u64, counts: &mut Counts) {
     let mut rng = Rng(seed);
     let mut sound = Script::new();
     match play(&mut sound, seed) {
-        Ok(true) => sound.drop_ledger(),
-        Ok(false) => return counts.fail(seed, "a sound script refuses something"),
+        Ok(None) => sound.drop_ledger(),
+        Ok(Some(what)) => return counts.fail(seed, &format!("a sound script is refused: {what}")),
         Err(what) => return counts.fail(seed, &format!("a sound script panics: {what}")),
     }
     let limits = Limits { exhaustive: 5, pairs: 8, samples: 24, tear: rng.below(8) == 0, seed };

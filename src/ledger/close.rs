@@ -77,9 +77,9 @@ impl Core {
     /// Makes all that was placed durable and ends in order. Appends are refused from here on.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]; [`Error::Closed`] the second time.
+    /// [`Error::Poisoned`]; [`Error::Closed`] the second time; [`Error::NoSpace`] or [`Error::Io`] where the segment is full
+    /// and there is none for what closing writes: the ledger is not closed, and goes on.
     pub(crate) fn close(&self) -> Result<()> {
-        self.bell.stop();
         let mut said = false;
         let mut commit = loop {
             let commit = self.drain(self.commit())?;
@@ -97,6 +97,8 @@ impl Core {
         let unused = commit.spare.take();
         drop(commit);
         self.landed.notify_all();
+        // Not before: where closing fails, the ledger goes on, and somebody has to lead.
+        self.bell.stop();
         self.mark_live(Process { pid: 0, start: 0 });
         if unused.is_some() && spare::check_home(&*self.vfs, &self.dir, self.inode).is_ok() {
             // It only takes up room now. The next writer would remove it, too.

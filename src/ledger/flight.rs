@@ -61,8 +61,8 @@ impl Core {
         let guard = PoisonOnPanic { core: self };
         let flown = fly(&segment, &flight, syncs);
         if let Err((action, source)) = flown {
-            std::mem::forget(guard);
             self.poison(segment.path.clone(), action, source);
+            std::mem::forget(guard);
             return;
         }
         if self.gate.is_poisoned() {
@@ -143,8 +143,8 @@ impl Core {
         let guard = PoisonOnPanic { core: self };
         let synced = segment.file.sync_data();
         if let Err(source) = synced {
-            std::mem::forget(guard);
             self.poison(segment.path.clone(), "sync", source);
+            std::mem::forget(guard);
             return;
         }
         self.gate.raise_durable(written);
@@ -160,8 +160,11 @@ impl Core {
 
     /// Tells other processes how far the log is durable.
     pub(crate) fn mark_live(&self, process: Process) {
-        // Advisory: where it fails, the mark before still names this writer, and readers see less than they could.
-        let _ = self.live.write(self.next_mark(process));
+        // Advisory: where it fails, the mark before still names this writer, and readers see less than they could. The next
+        // one goes into the same slot again, not into that of the mark before.
+        if self.live.write(self.next_mark(process)).is_err() {
+            self.live_count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// What other processes are to be told next.

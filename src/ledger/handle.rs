@@ -314,7 +314,8 @@ impl Ledger {
     /// reads go on. The lock is released when the last handle is dropped.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]; [`Error::Closed`] where another handle has closed it.
+    /// [`Error::Poisoned`]; [`Error::Closed`] where another handle has closed it. [`Error::NoSpace`] or [`Error::Io`] where the
+    /// last segment is full and no other can be made: all that was placed is durable then, and other handles go on.
     pub fn close(self) -> Result<()> {
         self.core().close()
     }

@@ -1,8 +1,8 @@
 //! What the threads of a ledger wait, wake, count and tell time with: that of std. In the unit tests of this crate it is
 //! what shuttle schedules, so that the very same code runs there in orders that a test chooses (`schedules.rs`).
 //!
-//! Every file of `ledger` that handles share takes these from here. What is used without a lock held while another thread
-//! may run (`Arc`, the frames of a segment) stays std's.
+//! Every file of `ledger` that handles share takes these from here. `Arc` stays std's, and so does the
+//! lock of a segment's frames, under which no other thread is ever waited for.
 
 #[cfg(not(test))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};

@@ -36,16 +36,16 @@ fn scale() -> u64 {
 const IMAGES_MIN: usize = 1_000_000;
 
 fn effort(scale: u64) -> Effort {
-    let exhaustive = 10 + scale.ilog2().min(6);
-    let limits = Limits { exhaustive, pairs: 24, samples: 300 * scale as usize, tear: true, seed: 0 };
+    let limits = Limits { exhaustive: 14, pairs: 24, samples: 400 * scale as usize, tear: true, seed: 0 };
     let fewer = |usual: u64| (usual / scale).max(1);
-    Effort { limits, nested_one_in: fewer(2), nest_one_in: fewer(150), third_one_in: fewer(256) }
+    Effort { limits, nested_one_in: fewer(2), nest_one_in: fewer(180), third_one_in: fewer(256) }
 }
 
 #[test]
 fn every_state_after_a_crash_is_recovered() {
     let traces = traces::all().into_iter().filter(|(name, ..)| wanted("TASKLEDGER_CRASH_TRACE", name));
     let traces: Vec<_> = traces.collect();
+    assert!(!traces.is_empty(), "TASKLEDGER_CRASH_TRACE names no trace");
     let effort = effort(scale());
     let tallies: Vec<(String, Tally)> = in_parallel(&traces, |(name, _, run)| {
         let played = catch_unwind(|| {

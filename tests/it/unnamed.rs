@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use taskledger::vfs::fault::{CallKind, Fault, MemVfs};
+use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
 use taskledger::{Error, Event, Seq};
 
 use crate::crash::script::{BUFFERED, DIR, EIO, ENOSPC, options};
 
 #[test]
 fn what_is_not_durable_is_not_shown_beside_a_writer_whose_mark_could_not_be_written() {
-    for errno in [EIO, ENOSPC] {
+    for (errno, effect) in [(EIO, Effect::Error), (ENOSPC, Effect::Error), (EIO, Effect::ErrorAfter(40))] {
         for earlier in [0, 1, 2] {
             let vfs = MemVfs::new();
             for n in 0..=earlier {
@@ -28,7 +28,7 @@ fn what_is_not_durable_is_not_shown_beside_a_writer_whose_mark_could_not_be_writ
             let ledger = options(&sound).open(DIR).unwrap();
             let mark = sound.call_kinds().iter().rposition(|kind| *kind == CallKind::Write).unwrap();
             drop(ledger);
-            vfs.fail_at(mark, Fault::new(errno).only(CallKind::Write));
+            vfs.fail_at(mark, Fault::new(errno).only(CallKind::Write).with(effect));
             match options(&vfs).durability(BUFFERED).open(DIR) {
                 Err(Error::Io { path, .. }) => assert!(path.ends_with("live"), "{path:?}"),
                 Err(other) => panic!("{other:?}"),
@@ -40,12 +40,15 @@ fn what_is_not_durable_is_not_shown_beside_a_writer_whose_mark_could_not_be_writ
                 }
             }
             let ledger = options(&vfs).durability(BUFFERED).open(DIR).unwrap();
-            // Every later mark may fail: each comes after the write of a flight.
-            vfs.fail_at(vfs.calls() + 1, Fault::new(errno).only(CallKind::Write).sticky());
-            ledger.append("not durable", Event::created()).unwrap();
-            ledger.sync().unwrap();
-            let reader = options(&vfs).vfs(Arc::new(vfs.spawn())).open_read_only(DIR).unwrap();
-            assert_eq!((reader.view().seq(), ledger.durable()), (durable, Seq(durable.0 + 1)));
+            // Every later mark may fail, also in its middle: each comes after the write of a flight.
+            for n in 1..=3 {
+                vfs.fail_at(vfs.calls() + 1, Fault::new(errno).only(CallKind::Write).with(effect).sticky());
+                ledger.append(format!("not told {n}"), Event::created()).unwrap();
+                ledger.sync().unwrap();
+                vfs.clear_faults();
+                let reader = options(&vfs).vfs(Arc::new(vfs.spawn())).open_read_only(DIR).unwrap();
+                assert_eq!((reader.view().seq(), ledger.durable()), (durable, Seq(durable.0 + n)));
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::vfs::ops::{Access, DirEntry, Lock, Process, Vfs, VfsFile};
 
 const DIR: &str = "/ledger";
 
-/// One that is never due by itself: under a schedule no real time passes.
+/// Its interval is over whenever the schedule lets its alarm go off: no real time passes.
 pub const BUFFERED: Durability = Durability::Buffered { sync_every: Duration::from_millis(10) };
 
 /// A disk with an empty ledger on it, and nothing undecided.

@@ -62,12 +62,15 @@ fn every_call_of_every_trace_fails() {
     let limits = Limits { exhaustive: 3, pairs: 0, samples: 2, tear: false, seed: 11 };
     let traces = traces::all().into_iter().filter(|(name, ..)| wanted("TASKLEDGER_CRASH_TRACE", name));
     let traces: Vec<_> = traces.filter(|(name, ..)| *name != "several threads at once").collect();
+    assert!(!traces.is_empty(), "TASKLEDGER_CRASH_TRACE names no trace");
     let tallies = in_parallel(&traces, |(name, _, run)| fail_every_call(name, *run, &limits));
     let mut failures = Vec::new();
     let (mut runs, mut states) = (0, 0);
     for ((name, ..), tally) in traces.iter().zip(tallies) {
         println!("{name:<42} {:>6} faults, {:>6} given up, {:>7} states", tally.runs, tally.given_up, tally.states);
-        assert!(tally.given_up > 0, "trace {name:?} never meets a fault");
+        if tally.given_up == 0 {
+            failures.push(format!("trace {name:?} never meets a fault"));
+        }
         runs += tally.runs;
         states += tally.states;
         failures.extend(tally.failures);

@@ -11,6 +11,7 @@ use taskledger::{
 
 use super::journal::{Belief, Item, Want, create, fold, key_of_note};
 use super::script::{DIR, GivenUp, batch_of, dir, options};
+use super::search::one_in;
 
 /// What opening made of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,10 +57,10 @@ pub fn message_of(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 /// One state in so many is also verified where it is opened only in the others, chosen by its fingerprint.
-const THOROUGH_ONE_IN: u128 = 8;
+const THOROUGH_ONE_IN: u64 = 8;
 
 fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
-    let thorough = image.fingerprint().is_multiple_of(THOROUGH_ONE_IN);
+    let thorough = one_in(image.fingerprint(), 3, THOROUGH_ONE_IN);
     let read = reads(image, want, true)?;
     let before = log_files(image);
     let ledger = match options(image).open(DIR) {

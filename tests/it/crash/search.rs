@@ -46,6 +46,9 @@ impl Tally {
     }
 }
 
+/// A crash within a recovery is looked at whole where at most so many parts are undecided.
+const NESTED_EXHAUSTIVE: u32 = 10;
+
 /// Most failures that are told for one trace.
 const FAILURES_MAX: usize = 4;
 
@@ -58,8 +61,9 @@ pub struct Search<'a> {
     story: Vec<String>,
 }
 
-fn one_in(print: u128, salt: u128, n: u64) -> bool {
-    (print ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).is_multiple_of(u128::from(n.max(1)))
+/// A choice that goes by a quarter of a fingerprint: each of them has one of its own, so that none decides another.
+pub fn one_in(print: u128, quarter: u32, n: u64) -> bool {
+    u64::from((print >> (32 * quarter)) as u32).is_multiple_of(n.max(1))
 }
 
 impl<'a> Search<'a> {
@@ -87,10 +91,14 @@ impl<'a> Search<'a> {
             self.tally.points += usize::from(depth == 1);
             let mut states = Vec::new();
             let (effort, seen) = (self.effort, &mut self.seen);
+            // Of a recovery's states a part is taken anyhow.
+            let exhaustive =
+                if depth > 1 { effort.limits.exhaustive.min(NESTED_EXHAUSTIVE) } else { effort.limits.exhaustive };
+            let limits = Limits { exhaustive, ..effort.limits };
             let share = if depth > 1 { effort.nested_one_in } else { 1 };
-            let visited = pending.states(&effort.limits, &mut |image, choice| {
+            let visited = pending.states(&limits, &mut |image, choice| {
                 let print = image.fingerprint();
-                let sampled = one_in(print, 1, share) || is_extreme(choice);
+                let sampled = one_in(print, 0, share) || is_extreme(choice);
                 let (acked, items, born) = want.key();
                 if sampled && seen.insert((print, acked, items, born)) {
                     states.push((image, choice.clone(), print));
@@ -137,8 +145,8 @@ impl<'a> Search<'a> {
 
     fn state(&mut self, image: &MemVfs, want: &Want, print: u128, depth: usize) {
         let nest = match depth {
-            1 => one_in(print, 2, self.effort.nest_one_in),
-            2 => one_in(print, 3, self.effort.third_one_in),
+            1 => one_in(print, 1, self.effort.nest_one_in),
+            2 => one_in(print, 2, self.effort.third_one_in),
             _ => false,
         };
         let pristine = nest.then(|| image.fork());

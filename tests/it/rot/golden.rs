@@ -15,6 +15,9 @@ use crate::crash::journal::{create, go, keyed, large, note, note_removed, noted}
 use crate::crash::script::Script;
 use crate::support::Rng;
 
+/// The one that a power cut ended.
+pub const CUT_OFF: &str = "cut off";
+
 /// A ledger before the damage.
 pub struct Golden {
     pub name: &'static str,
@@ -104,7 +107,7 @@ impl Golden {
 
     /// Nothing vouches for the last flush but `live`, which the power cut took.
     pub fn cut_off() -> Golden {
-        Golden::of("cut off", cut_off, true)
+        Golden::of(CUT_OFF, cut_off, true)
     }
 
     pub fn all() -> [Golden; 2] {
