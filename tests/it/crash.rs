@@ -38,7 +38,7 @@ const IMAGES_MIN: usize = 1_000_000;
 fn effort(scale: u64) -> Effort {
     let limits = Limits { exhaustive: 14, pairs: 24, samples: 400 * scale as usize, tear: true, seed: 0 };
     let fewer = |usual: u64| (usual / scale).max(1);
-    Effort { limits, nested_one_in: fewer(2), nest_one_in: fewer(180), third_one_in: fewer(256) }
+    Effort { limits, nested_one_in: fewer(2), nest_one_in: fewer(145), third_one_in: fewer(256) }
 }
 
 #[test]
