@@ -126,7 +126,7 @@ fn crashes_and_faults(seed: u64, counts: &mut Counts) {
         Err(what) => return counts.fail(seed, &format!("a sound script panics: {what}")),
     }
     let limits = Limits { exhaustive: 5, pairs: 8, samples: 24, tear: rng.below(8) == 0, seed };
-    let effort = Effort { limits, nested_one_in: 2, nest_one_in: 64, third_one_in: 64 };
+    let effort = Effort { limits, nested_one_in: 2, nest_one_in: 512, third_one_in: 512 };
     let name = format!("seed {seed}");
     let tally = Search::run(&name, effort, &sound.vfs, &sound.journal, 0);
     let [_, one, two, three] = tally.by_depth;
