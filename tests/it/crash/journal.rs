@@ -324,13 +324,14 @@ impl Journal {
         self.phases.iter().find(|phase| phase.born).map_or(0, |phase| phase.start)
     }
 
-    /// The world begins anew with an empty trace.
+    /// The power has failed: the world begins anew with an empty trace, and what was only written need not be there.
     pub fn rebase(&mut self) {
         let mut phase = self.phases.pop().expect("there is a first phase");
         phase.start = 0;
         for batch in &mut phase.batches {
             batch.submitted_at = 0;
             batch.acked_at = batch.acked_at.map(|_| 0);
+            batch.written = false;
         }
         self.phases = vec![phase];
     }
