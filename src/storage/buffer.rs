@@ -186,7 +186,7 @@ impl Buffer {
                 .expect("the frame was laid out here")
                 .copy_from_slice(&encoded);
             if header.kind.has_events() {
-                places.push(FramePlace { first: header.first, offset: self.offset + start as u64 });
+                places.push(FramePlace { first: header.first, offset: self.offset + start as u64, at: header.at });
             }
         }
         let offset = self.offset;

@@ -201,7 +201,7 @@ pub(crate) fn replay(
         let mut decoder = Decoder::new(segment);
         let walked = walk(segment, Position::start_of(segment), limit, &mut |frame| {
             if frame.header.kind.has_events() {
-                let place = FramePlace { first: frame.header.first, offset: frame.offset };
+                let place = FramePlace { first: frame.header.first, offset: frame.offset, at: frame.header.at };
                 segment.frames.write().expect("no reader panics").push(place);
             }
             for entry in decoder.decode(segment, &frame)? {

@@ -14,6 +14,8 @@ pub mod frame;
 
 pub mod codec;
 
+pub mod table;
+
 pub mod buffer;
 
 pub mod scan;

@@ -220,10 +220,12 @@ impl Seal {
 }
 
 /// Where a frame begins, for finding a seq without reading the segment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FramePlace {
     pub first: Seq,
     pub offset: u64,
+    /// When its first event was placed.
+    pub at: u64,
 }
 
 /// An open segment.

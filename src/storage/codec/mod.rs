@@ -8,5 +8,7 @@ pub mod decode;
 
 pub mod fact;
 
+pub mod slot;
+
 #[cfg(test)]
 mod tests;
