@@ -30,4 +30,6 @@ pub mod notes;
 
 pub mod slot;
 
+pub mod layer;
+
 pub mod tasks;

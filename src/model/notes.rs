@@ -44,7 +44,11 @@ pub struct NoteFilter {
 
 /// Where the next page of notes starts; opaque.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoteToken(pub(crate) Arc<str>);
+pub struct NoteToken {
+    /// Of the note that ended the page before.
+    pub(crate) hash: u64,
+    pub(crate) key: Arc<str>,
+}
 
 /// One page of notes.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ pub enum Subject {
 }
 
 /// A namespace of keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Realm {
     Tasks,
     Notes,

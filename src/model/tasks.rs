@@ -1,22 +1,16 @@
-//! `Tasks`: all tasks, and the notes beside them, as of one seq, and the questions about them.
-//!
-//! Invariants: `counts` are the live records by state; what is removed keeps its slot, so that versions go on counting; a
-//! task's slot never holds a note, nor a note's a record.
+//! A task as it is shown, which tasks to ask for, and how many there are: the words of questions and answers.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::model::entry::Entry;
-use crate::model::fold::{Folded, Unfoldable};
-use crate::model::notes::{Note, NoteFilter, NotePage, NoteToken};
+use crate::model::fold::Folded;
+use crate::model::notes::Note;
 use crate::model::record::TaskRecord;
 use crate::model::seq::Seq;
-use crate::model::slot::{Live, Origin, Slot};
+use crate::model::slot::Slot;
 use crate::model::state::TaskState;
-use crate::model::subject::{Each, Realm};
 
 /// A task as of some seq: its record and its last place.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,17 +39,21 @@ pub struct Counts {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    states: Vec<TaskState>,
-    prefix: String,
+    pub(crate) states: Vec<TaskState>,
+    pub(crate) prefix: String,
     metadata: Vec<(String, String)>,
     updated_since: Option<u64>,
-    limit: Option<usize>,
-    after: Option<PageToken>,
+    pub(crate) limit: Option<usize>,
+    pub(crate) after: Option<PageToken>,
 }
 
 /// Where the next page of a list starts; opaque.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageToken(Arc<str>);
+pub struct PageToken {
+    /// Of the task that ended the page before.
+    pub(crate) hash: u64,
+    pub(crate) key: Arc<str>,
+}
 
 /// One page of a list.
 #[derive(Debug, Clone)]
@@ -69,184 +67,14 @@ pub struct Page {
     pub seq: Seq,
 }
 
-/// All tasks and notes as of one seq.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Tasks {
-    /// The last entry folded in.
-    pub head: Seq,
-    /// Its time.
-    pub at: u64,
-    slots: Each<BTreeMap<Arc<str>, Arc<Slot>>>,
-    counts: [u64; 9],
-    /// How many notes there are.
-    noted: u64,
-}
-
-impl Tasks {
-    pub(crate) fn slot(&self, realm: Realm, key: &str) -> Option<&Arc<Slot>> {
-        self.slots.of(realm).get(key)
-    }
-
-    pub(crate) fn slot_with_key(&self, realm: Realm, key: &str) -> Option<(&Arc<str>, &Arc<Slot>)> {
-        self.slots.of(realm).get_key_value(key)
-    }
-
-    /// All slots of tasks or of notes by key, those of what was removed too.
-    #[cfg(feature = "dag-executor")]
-    pub(crate) fn slots(&self, realm: Realm) -> impl Iterator<Item = (&Arc<str>, &Arc<Slot>)> {
-        self.slots.of(realm).iter()
-    }
-
-    /// Puts the slot that follows from an entry in its subject's place, and moves the head there.
-    pub(crate) fn put(&mut self, realm: Realm, key: &Arc<str>, slot: Arc<Slot>) {
-        assert!(slot.seq > self.head, "entries are folded in order: {} after {}", slot.seq, self.head);
-        self.head = slot.seq;
-        self.at = slot.at;
-        let after = Arc::clone(&slot);
-        let slots = self.slots.of_mut(realm);
-        let before = match slots.get_mut(key) {
-            Some(place) => Some(std::mem::replace(place, slot)),
-            None => slots.insert(Arc::clone(key), slot),
-        };
-        for (slot, step) in [(before.as_deref(), -1_i64), (Some(&*after), 1)] {
-            let count = match slot.and_then(|slot| slot.live.as_ref()) {
-                None => continue,
-                Some(Live::Record(record)) => self.counts.get_mut(usize::from(record.state.number())),
-                Some(Live::Value(_)) => Some(&mut self.noted),
-            };
-            let count = count.expect("every state has a count");
-            *count = count.checked_add_signed(step).expect("only what was there goes away");
-        }
-    }
-
-    /// Folds one stored entry.
-    ///
-    /// # Errors
-    /// The entry does not follow what is there.
-    pub(crate) fn replay(&mut self, entry: &Entry, origin: &Origin) -> Result<(), Unfoldable> {
-        if entry.seq != self.head.next() {
-            return Err(Unfoldable("its seq is not the next one"));
-        }
-        let Some((realm, key)) = entry.about() else {
-            self.head = entry.seq;
-            self.at = entry.at;
-            return Ok(());
-        };
-        let (key, before) = match self.slot_with_key(realm, key) {
-            Some((key, slot)) => (Arc::clone(key), Some(Arc::clone(slot))),
-            None => (Arc::from(key), None),
-        };
-        let slot = Slot::after(before.as_deref(), entry, origin)?;
-        self.put(realm, &key, Arc::new(slot));
-        Ok(())
-    }
-
-    pub(crate) fn note_count(&self) -> u64 {
-        self.noted
-    }
-
-    pub(crate) fn counts(&self) -> Counts {
-        Counts { seq: self.head, by_state: self.counts }
-    }
-
-    /// Looks at the next so many tasks after an id, and gives where each live one stands to `visit`; the id to go on
-    /// after, as long as there is more.
-    pub(crate) fn look_over(
-        &self,
-        after: Option<&str>,
-        tasks: usize,
-        mut visit: impl FnMut(&Arc<str>, u64, TaskState, u32),
-    ) -> Option<Arc<str>> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut last = None;
-        for (id, slot) in self.slots.tasks.range::<str, _>((start, Bound::Unbounded)).take(tasks) {
-            if let Some(record) = slot.record() {
-                visit(id, slot.version, record.state, record.attempts);
-            }
-            last = Some(id);
-        }
-        last.cloned()
-    }
-
-    /// The live record of a task.
-    ///
-    /// # Errors
-    /// The parser's message and the seq of the task's last entry, where a stored output is no JSON.
-    pub(crate) fn get(&self, task: &str) -> Result<Option<Task>, (Seq, String)> {
-        self.slot(Realm::Tasks, task).map_or(Ok(None), |slot| slot.task(task))
-    }
-
-    /// # Errors
-    /// As [`Tasks::get`].
-    pub(crate) fn list(&self, filter: &Filter) -> Result<Page, (Seq, String)> {
-        let start = match &filter.after {
-            Some(PageToken(last)) if **last >= *filter.prefix => Bound::Excluded(&**last),
-            _ => Bound::Included(filter.prefix.as_str()),
-        };
-        let limit = filter.limit.unwrap_or(usize::MAX);
-        let mut page = Page { tasks: Vec::new(), next: None, seq: self.head };
-        let mut last = None;
-        for (id, slot) in self.slots.tasks.range::<str, _>((start, Bound::Unbounded)) {
-            if !id.starts_with(&filter.prefix) {
-                break;
-            }
-            if !slot.record().is_some_and(|record| filter.matches(record)) {
-                continue;
-            }
-            if page.tasks.len() >= limit {
-                page.next = last.map(PageToken);
-                break;
-            }
-            page.tasks.extend(slot.task(id)?);
-            last = Some(Arc::clone(id));
-        }
-        Ok(page)
-    }
-
-    /// The note under this key.
-    ///
-    /// # Errors
-    /// The parser's message and the seq of the note's last entry, where a stored value is no JSON.
-    pub(crate) fn note(&self, key: &str) -> Result<Option<Note>, (Seq, String)> {
-        self.slot(Realm::Notes, key).map_or(Ok(None), |slot| slot.note(key))
-    }
-
-    /// # Errors
-    /// As [`Tasks::note`].
-    pub(crate) fn notes(&self, filter: &NoteFilter) -> Result<NotePage, (Seq, String)> {
-        let start = match &filter.after {
-            Some(NoteToken(last)) if **last >= *filter.prefix => Bound::Excluded(&**last),
-            _ => Bound::Included(filter.prefix.as_str()),
-        };
-        let limit = filter.limit.unwrap_or(usize::MAX);
-        let mut page = NotePage { notes: Vec::new(), next: None, seq: self.head };
-        let mut last = None;
-        for (key, slot) in self.slots.notes.range::<str, _>((start, Bound::Unbounded)) {
-            if !key.starts_with(&filter.prefix) {
-                break;
-            }
-            if slot.live.is_none() {
-                continue;
-            }
-            if page.notes.len() >= limit {
-                page.next = last.map(NoteToken);
-                break;
-            }
-            page.notes.extend(slot.note(key)?);
-            last = Some(Arc::clone(key));
-        }
-        Ok(page)
-    }
-}
-
 impl Slot {
-    fn task(&self, id: &str) -> Result<Option<Task>, (Seq, String)> {
+    pub(crate) fn task(&self, id: &str) -> Result<Option<Task>, (Seq, String)> {
         let Some(record) = self.record() else { return Ok(None) };
         let record = record.to_record(id).map_err(|message| (self.seq, message))?;
         Ok(Some(Task { record, version: self.version, seq: self.seq }))
     }
 
-    fn note(&self, key: &str) -> Result<Option<Note>, (Seq, String)> {
+    pub(crate) fn note(&self, key: &str) -> Result<Option<Note>, (Seq, String)> {
         let Some(value) = self.value() else { return Ok(None) };
         let value = value.parse().map_err(|message| (self.seq, message))?;
         Ok(Some(Note { key: key.to_owned(), value, version: self.version, seq: self.seq, at: self.at }))
@@ -302,7 +130,7 @@ impl Filter {
         self
     }
 
-    fn matches(&self, record: &Folded) -> bool {
+    pub(crate) fn matches(&self, record: &Folded) -> bool {
         (self.states.is_empty() || self.states.contains(&record.state))
             && self.updated_since.is_none_or(|since| record.updated_at >= since)
             && self.metadata.iter().all(|(key, value)| record.metadata.get(key) == Some(value))

@@ -146,8 +146,6 @@ pub(crate) struct LogEnd {
     pub watermark: Seq,
     /// The highest epoch of any writer.
     pub epoch: u32,
-    /// Bad regions that hide no event.
-    pub gaps: Vec<(PathBuf, std::ops::Range<u64>)>,
     /// The tasks and notes that the last segment has named, by number.
     pub named: Each<Vec<Arc<str>>>,
 }
@@ -184,43 +182,54 @@ pub(crate) enum Evidence<'a> {
     Mark(&'a Mark),
 }
 
-/// Walks all segments, shows the entries of whole batches in order to `visit`, and judges the end.
+/// Walks a segment, shows the entries of whole batches in order to `visit`, and keeps where its frames are.
+fn replay(
+    segment: &Segment,
+    limit: u64,
+    visit: &mut dyn FnMut(&LogEntry, At<'_>) -> Result<()>,
+) -> Result<(WalkEnd, Decoder)> {
+    let mut places = Vec::new();
+    let mut decoder = Decoder::new(segment);
+    let walked = walk(segment, Position::start_of(segment), limit, &mut |frame| {
+        if frame.header.kind.has_events() {
+            places.push(FramePlace { first: frame.header.first, offset: frame.offset, at: frame.header.at });
+        }
+        for entry in decoder.decode(segment, &frame)? {
+            visit(&entry, At { segment, offset: frame.offset })?;
+        }
+        Ok(())
+    })?;
+    *segment.frames.write().expect("no reader panics") = places;
+    Ok((walked, decoder))
+}
+
+/// Shows the entries of a segment that has a successor to `visit`, in order. Returned are bad regions that hide no entry.
+///
+/// # Errors
+/// Damage to what the successor vouches for, a later format, or what reading or `visit` says.
+pub(crate) fn replay_sealed(
+    segment: &Segment,
+    named: &Predecessor,
+    visit: &mut dyn FnMut(&LogEntry, At<'_>) -> Result<()>,
+) -> Result<Vec<std::ops::Range<u64>>> {
+    let (mut walked, _) = replay(segment, named.end, visit)?;
+    let behind = check_sealed(segment, &walked, named)?;
+    walked.gaps.extend(behind);
+    Ok(walked.gaps)
+}
+
+/// Shows the entries of whole batches of the last segment to `visit`, in order, and judges its end.
 ///
 /// # Errors
 /// Damage to what was vouched for, a later format, or what reading or `visit` says.
-pub(crate) fn replay(
-    segments: &[Arc<Segment>],
+pub(crate) fn replay_last(
+    segment: &Segment,
     evidence: Evidence<'_>,
     visit: &mut dyn FnMut(&LogEntry, At<'_>) -> Result<()>,
 ) -> Result<LogEnd> {
-    let mut gaps = Vec::new();
-    for (n, segment) in segments.iter().enumerate() {
-        let successor = segments.get(n + 1).and_then(|next| next.header.predecessor);
-        let limit = successor.map_or(segment.header.area_end(), |named| named.end);
-        segment.frames.write().expect("no reader panics").clear();
-        let mut decoder = Decoder::new(segment);
-        let walked = walk(segment, Position::start_of(segment), limit, &mut |frame| {
-            if frame.header.kind.has_events() {
-                let place = FramePlace { first: frame.header.first, offset: frame.offset, at: frame.header.at };
-                segment.frames.write().expect("no reader panics").push(place);
-            }
-            for entry in decoder.decode(segment, &frame)? {
-                visit(&entry, At { segment, offset: frame.offset })?;
-            }
-            Ok(())
-        })?;
-        gaps.extend(walked.gaps.iter().map(|gap| (segment.path.clone(), gap.clone())));
-        match successor {
-            Some(named) => {
-                gaps.extend(check_sealed(segment, &walked, &named)?.map(|gap| (segment.path.clone(), gap)));
-            }
-            None => {
-                let Judged { watermark, epoch } = judge(segment, &walked, evidence)?;
-                return Ok(LogEnd { last: walked, watermark, epoch, gaps, named: decoder.named });
-            }
-        }
-    }
-    unreachable!("open_all refuses a log without segments")
+    let (walked, decoder) = replay(segment, segment.header.area_end(), visit)?;
+    let Judged { watermark, epoch } = judge(segment, &walked, evidence)?;
+    Ok(LogEnd { last: walked, watermark, epoch, named: decoder.named })
 }
 
 /// Whether a segment with a successor is whole up to the end that the successor states; a bad region at its end

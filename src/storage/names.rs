@@ -11,6 +11,10 @@ const LOG_DIR: &str = "log";
 const NUMBER_DIGITS: usize = 10;
 const SEQ_DIGITS: usize = 20;
 const SEGMENT_SUFFIX: &str = ".log";
+const INDEX_DIR: &str = "idx";
+const INDEX_SUFFIX: &str = ".idx";
+const SNAPSHOT_DIR: &str = "snap";
+const SNAPSHOT_SUFFIX: &str = ".snap";
 const UNFINISHED_SUFFIX: &str = ".tmp";
 
 /// The identity of the ledger, published last at creation.
@@ -48,14 +52,53 @@ pub(crate) fn segment(dir: &Path, number: u64, base: Seq) -> PathBuf {
     dir.join(LOG_DIR).join(format!("{number:0NUMBER_DIGITS$}-{:0SEQ_DIGITS$}{SEGMENT_SUFFIX}", base.0))
 }
 
+/// The directory of the indexes.
+pub(crate) fn index_dir(dir: &Path) -> PathBuf {
+    dir.join(INDEX_DIR)
+}
+
+/// The index of a segment.
+pub(crate) fn index(dir: &Path, number: u64, base: Seq) -> PathBuf {
+    dir.join(INDEX_DIR).join(format!("{number:0NUMBER_DIGITS$}-{:0SEQ_DIGITS$}{INDEX_SUFFIX}", base.0))
+}
+
+/// The directory of the snapshots.
+pub(crate) fn snapshot_dir(dir: &Path) -> PathBuf {
+    dir.join(SNAPSHOT_DIR)
+}
+
+/// The snapshot after a seq.
+pub(crate) fn snapshot(dir: &Path, last: Seq) -> PathBuf {
+    dir.join(SNAPSHOT_DIR).join(format!("{:0SEQ_DIGITS$}{SNAPSHOT_SUFFIX}", last.0))
+}
+
+/// A table that is being written, beside where it is published.
+pub(crate) fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(UNFINISHED_SUFFIX);
+    PathBuf::from(name)
+}
+
 /// Number and base seq of a segment, from its file name.
 pub(crate) fn parse_segment(name: &str) -> Option<(u64, Seq)> {
     let (number, base) = name.strip_suffix(SEGMENT_SUFFIX)?.split_once('-')?;
-    let digits = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(number, NUMBER_DIGITS) || !digits(base, SEQ_DIGITS) {
-        return None;
-    }
-    Some((number.parse().ok()?, Seq(base.parse().ok()?)))
+    Some((digits(number, NUMBER_DIGITS)?, Seq(digits(base, SEQ_DIGITS)?)))
+}
+
+/// Number and base seq of the segment of an index, from its file name.
+pub(crate) fn parse_index(name: &str) -> Option<(u64, Seq)> {
+    let (number, base) = name.strip_suffix(INDEX_SUFFIX)?.split_once('-')?;
+    Some((digits(number, NUMBER_DIGITS)?, Seq(digits(base, SEQ_DIGITS)?)))
+}
+
+/// The last seq that a snapshot covers, from its file name.
+pub(crate) fn parse_snapshot(name: &str) -> Option<Seq> {
+    digits(name.strip_suffix(SNAPSHOT_SUFFIX)?, SEQ_DIGITS).map(Seq)
+}
+
+fn digits(text: &str, count: usize) -> Option<u64> {
+    let canonical = text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| canonical)
 }
 
 /// Whether a name is that of something unfinished, which the next writer removes.

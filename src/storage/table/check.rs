@@ -1,7 +1,5 @@
 //! Reading a table whole, before it is published and when it is verified.
 
-use std::cmp::Ordering;
-
 use crate::storage::table::fences::Fences;
 use crate::storage::table::page::TableKind;
 use crate::storage::table::read::{Cursor, Table, Unfit};
@@ -25,13 +23,10 @@ pub(crate) fn check(table: &Table, pause: &mut dyn FnMut()) -> Result<(), Unfit>
     while let Some(head) = cursor.head(table)? {
         fences.begin(head.block, head.hash, head.class);
         let record = cursor.take(table, head)?;
-        if before.as_ref().is_some_and(|before| before.order(&record) != Ordering::Less) {
+        if before.as_ref().is_some_and(|before| before.place() >= record.place()) {
             return unfit(format!("the record of {:?} is not in order", record.key));
         }
-        let slot = match record.slot() {
-            Ok(slot) => slot,
-            Err(what) => return unfit(format!("the record of {:?}: {what}", record.key)),
-        };
+        let slot = table.slot_of(&record)?;
         let from = if header.kind == TableKind::Index { header.first.0 } else { 1 };
         if !(from..=header.last.0).contains(&slot.seq.0) {
             return unfit(format!("the record of {:?} is of seq {}, which it does not cover", record.key, slot.seq));

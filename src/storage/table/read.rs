@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::seq::Seq;
+use crate::model::slot::Slot;
 use crate::model::subject::Realm;
 use crate::storage::bytes::{get_u16, get_u32, get_u64};
 use crate::storage::segment::FramePlace;
@@ -55,6 +56,15 @@ impl Table {
         let header = TableHeader::from_page(&page, length).map_err(|what| Unfit { path: path.to_owned(), what })?;
         let map = mmap.then(|| file.map(length).ok()).flatten();
         Ok(Table { path: path.to_owned(), header, seed: header.seed(), file, map })
+    }
+
+    /// What a record of it says.
+    ///
+    /// # Errors
+    /// Its bytes are no slot.
+    pub(crate) fn slot_of(&self, record: &Record) -> Result<Slot, Unfit> {
+        let unfit = |what| Unfit { path: self.path.clone(), what: format!("the record of {:?}: {what}", record.key) };
+        record.slot().map_err(unfit)
     }
 
     fn unfit(&self, block: u64, what: &str) -> Unfit {
@@ -334,6 +344,11 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
+    /// Where the records are from.
+    pub(super) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
     fn advance(&mut self) -> Result<Option<Record>, Unfit> {
         if !self.started {
             self.started = true;

@@ -7,7 +7,6 @@
 //!                                   15     the key, then the slot (codec/slot.rs)
 //! ```
 
-use std::cmp::Ordering;
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -62,11 +61,15 @@ impl Class {
 
     pub(crate) fn of(realm: Realm, live: Option<&Live>) -> Class {
         match (realm, live) {
-            (_, Some(Live::Record(record))) => Class(record.state.number()),
+            (_, Some(Live::Record(record))) => Class::of_state(record.state),
             (_, Some(Live::Value(_))) => Class::NOTE,
             (Realm::Tasks, None) => Class::REMOVED_TASK,
             (Realm::Notes, None) => Class::REMOVED_NOTE,
         }
+    }
+
+    pub(crate) fn of_state(state: TaskState) -> Class {
+        Class(state.number())
     }
 
     pub(crate) fn from_number(number: u8) -> Option<Class> {
@@ -112,10 +115,9 @@ impl Record {
         Ok(slot)
     }
 
-    /// The order of records; equal for the same task or note only.
-    pub(crate) fn order(&self, other: &Record) -> Ordering {
-        let realm = |record: &Record| record.class.realm() == Realm::Notes;
-        (self.hash, realm(self), &*self.key).cmp(&(other.hash, realm(other), &*other.key))
+    /// Its place in the order of all tasks and notes.
+    pub(crate) fn place(&self) -> (u64, Realm, &str) {
+        (self.hash, self.class.realm(), &self.key)
     }
 
     /// Appends the bytes of the record, its length first.

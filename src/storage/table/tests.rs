@@ -15,7 +15,7 @@ use crate::model::state::TaskState;
 use crate::model::subject::Realm;
 use crate::storage::segment::FramePlace;
 use crate::storage::table::check::check;
-use crate::storage::table::merge::Merge;
+use crate::storage::table::merge::{Merge, Source};
 use crate::storage::table::page::{BLOCK_BYTES, TableHeader, TableKind};
 use crate::storage::table::read::{Table, Unfit};
 use crate::storage::table::record::{Class, Classes, Record};
@@ -71,8 +71,8 @@ fn header(kind: TableKind, records: &[Record]) -> TableHeader {
 
 fn sorted(records: impl IntoIterator<Item = Record>) -> Vec<Record> {
     let mut records: Vec<_> = records.into_iter().collect();
-    records.sort_by(Record::order);
-    records.dedup_by(|a, b| a.order(b).is_eq());
+    records.sort_by(|a, b| a.place().cmp(&b.place()));
+    records.dedup_by(|a, b| a.place() == b.place());
     records
 }
 
@@ -94,6 +94,11 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
         record(hash, if note { Realm::Notes } else { Realm::Tasks }, &key, class, seq, bytes)
     });
     proptest::collection::vec(one, 0..60).prop_map(sorted)
+}
+
+fn merged(tables: &[Arc<Table>], classes: Classes) -> Vec<Record> {
+    let sources = tables.iter().map(|table| Source::Table(table)).collect();
+    Merge::new(sources, 0, classes).map(|known| known.unwrap().into_record()).collect()
 }
 
 fn scanned(table: &Arc<Table>, from: u64, classes: Classes) -> Vec<Record> {
@@ -139,7 +144,7 @@ proptest! {
             opened.insert(0, table(&vfs, Path::new(&format!("/t{n}")), records, &[]));
         }
         for classes in [Class::ALL, classes] {
-            let merged: Vec<_> = Merge::new(&opened, 0, classes).map(Result::unwrap).collect();
+            let merged: Vec<_> = merged(&opened, classes);
             let wanted = newest.values().filter(|record| record.class.bit() & classes != 0);
             prop_assert_eq!(merged, wanted.cloned().collect::<Vec<_>>());
         }
