@@ -32,6 +32,7 @@ use crate::model::record::TaskRecord;
 use crate::model::seq::Seq;
 use crate::model::slot::Slot;
 use crate::model::subject::Realm;
+use crate::storage::table::record::Class;
 
 /// What the keys of records begin with.
 const RECORD: &str = "record:";
@@ -122,12 +123,12 @@ impl Storage for LedgerStorage {
 
     async fn load(&self, key: &str) -> StorageResult<Option<Value>> {
         check_key(key)?;
-        let found = look(&self.ledger, key);
+        let found = look(&self.ledger, key).map_err(refused)?;
         let value = match found.newer_note() {
             Some(note) => note.value().map(|value| value.parse().map_err(|message| (note.seq, message))),
             None => found.record(key).transpose().map(|record| record.map(|record| serde_json::json!(record))),
         };
-        value.transpose().map_err(|bad| refused(bad_json(&self.ledger.core().dir)(bad)))
+        value.transpose().map_err(|bad| refused(bad_json(&self.ledger.core().dir, bad.0, &bad.1)))
     }
 
     async fn delete(&self, key: &str) -> StorageResult<()> {
@@ -137,7 +138,7 @@ impl Storage for LedgerStorage {
     }
 
     async fn list(&self) -> StorageResult<Vec<String>> {
-        Ok(keys(&self.ledger))
+        keys(&self.ledger).map_err(refused)
     }
 }
 
@@ -164,10 +165,14 @@ struct Found {
     note: Option<Arc<Slot>>,
 }
 
-fn look(ledger: &Ledger, key: &str) -> Found {
-    let tasks = ledger.core().tasks.read().expect("no writer panics");
-    let slot = |realm, key| tasks.slot(realm, key).cloned();
-    Found { task: id_of(key).and_then(|id| slot(Realm::Tasks, id)), note: slot(Realm::Notes, key) }
+fn look(ledger: &Ledger, key: &str) -> Result<Found> {
+    ledger.core().ask(&|tasks| {
+        let task = match id_of(key) {
+            Some(id) => tasks.slot(Realm::Tasks, id)?,
+            None => None,
+        };
+        Ok(Found { task, note: tasks.slot(Realm::Notes, key)? })
+    })
 }
 
 impl Found {
@@ -194,18 +199,30 @@ impl Found {
 }
 
 /// The keys under which something is loaded.
-fn keys(ledger: &Ledger) -> Vec<String> {
-    let tasks = ledger.core().tasks.read().expect("no writer panics");
-    let live = |(_, slot): &(&Arc<str>, &Arc<Slot>)| slot.live.is_some();
-    let records = tasks.slots(Realm::Tasks).filter(live).map(|(id, _)| format!("{RECORD}{id}"));
-    // A record that has a note, too, is listed already; a note that is older than the removal of its task is no more.
-    let newer = |(key, note): &(&Arc<str>, &Arc<Slot>)| {
-        let task = id_of(key).and_then(|id| tasks.slot(Realm::Tasks, id));
-        task.is_none_or(|task| task.live.is_none() && task.seq < note.seq)
-    };
-    let notes = tasks.slots(Realm::Notes).filter(live).filter(newer).map(|(key, _)| key.to_string());
-    // Ids and keys that others appended may be longer than those that can be loaded here.
-    records.chain(notes).filter(|key| check_key(key).is_ok()).collect()
+fn keys(ledger: &Ledger) -> Result<Vec<String>> {
+    ledger.core().ask(&|tasks| {
+        let mut keys = Vec::new();
+        for known in tasks.walk(None, Class::LIVE_TASKS | Class::NOTE.bit()) {
+            let known = known?;
+            let key = known.key();
+            if known.class().realm() == Realm::Tasks {
+                keys.push(format!("{RECORD}{key}"));
+                continue;
+            }
+            // A record that has a note, too, is listed already; a note that is older than the removal of its task is no more.
+            let task = match id_of(key) {
+                Some(id) => tasks.slot(Realm::Tasks, id)?,
+                None => None,
+            };
+            let note = known.slot()?;
+            if task.is_none_or(|task| task.live.is_none() && task.seq < note.seq) {
+                keys.push(key.to_string());
+            }
+        }
+        // Ids and keys that others appended may be longer than those that can be loaded here.
+        keys.retain(|key| check_key(key).is_ok());
+        Ok(keys)
+    })
 }
 
 /// The ways to keep a value, the best first.
@@ -231,7 +248,7 @@ fn save(ledger: &Ledger, key: &str, value: &Value) -> Result<()> {
     let record = record.map(|(id, record)| (id, folded(&record)));
     let mut at_own_times = true;
     loop {
-        let found = look(ledger, key);
+        let found = look(ledger, key)?;
         let appended = match batch(&found, key, value, record.as_ref(), way, at_own_times) {
             Some(batch) if batch.is_empty() => return Ok(()),
             Some(batch) => ledger.commit(batch).map(|_| ()),
@@ -309,7 +326,7 @@ fn move_only(record: &Folded) -> Folded {
 
 fn delete(ledger: &Ledger, key: &str) -> Result<()> {
     loop {
-        let found = look(ledger, key);
+        let found = look(ledger, key)?;
         let mut batch = Batch::new();
         if let Some((id, version)) = id_of(key).zip(Found::version(&found.task)) {
             batch.push(id, Event::removed(), Expect::Version(version));

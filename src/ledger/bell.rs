@@ -20,6 +20,8 @@ pub(crate) enum Call {
     Sync,
     /// Nothing was appended for a while, and not all is vouched for.
     Quiet,
+    /// A sealed segment has no index yet, or a snapshot is due.
+    Derive,
 }
 
 /// What a landing flight leaves to be done.
@@ -39,6 +41,7 @@ pub(crate) struct Bell {
     spare_wanted: AtomicBool,
     sync_wanted: AtomicBool,
     vouch_wanted: AtomicBool,
+    derive_wanted: AtomicBool,
     state: Mutex<State>,
     ring: Condvar,
 }
@@ -72,6 +75,13 @@ impl Bell {
         }
     }
 
+    /// There is something to derive from the log.
+    pub(crate) fn derive(&self) {
+        if is_new(&self.derive_wanted) {
+            self.ring();
+        }
+    }
+
     fn ring(&self) {
         drop(self.state.lock());
         self.ring.notify_one();
@@ -93,19 +103,13 @@ impl Bell {
             if state.stopped {
                 return None;
             }
-            // Seldom work first: flushes can come without end.
-            if self.spare_wanted.swap(false, Ordering::AcqRel) {
-                return Some(Call::Spare);
+            if let Some(call) = self.urgent(&mut state, sync_every) {
+                return Some(call);
+            }
+            if self.derive_wanted.swap(false, Ordering::AcqRel) {
+                return Some(Call::Derive);
             }
             let now = Instant::now();
-            if self.sync_wanted.load(Ordering::Acquire) && *state.sync_at.get_or_insert(now + sync_every) <= now {
-                state.sync_at = None;
-                self.sync_wanted.store(false, Ordering::Release);
-                return Some(Call::Sync);
-            }
-            if self.flush_wanted.swap(false, Ordering::AcqRel) {
-                return Some(Call::Flush);
-            }
             let flights = self.flights.load(Ordering::Relaxed);
             let vouching = self.vouch_wanted.load(Ordering::Acquire);
             let until_sync = state.sync_at.map(|at| at - now);
@@ -123,6 +127,33 @@ impl Bell {
                 return Some(Call::Quiet);
             }
         }
+    }
+}
+
+impl Bell {
+    /// What cannot wait until something long has ended.
+    pub(crate) fn due(&self, sync_every: Duration) -> Option<Call> {
+        let mut state = self.state.lock().ok()?;
+        self.urgent(&mut state, sync_every)
+    }
+
+    /// Whether the thread is to go.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state.lock().map_or(true, |state| state.stopped)
+    }
+
+    fn urgent(&self, state: &mut State, sync_every: Duration) -> Option<Call> {
+        // Seldom work first: flushes can come without end.
+        if self.spare_wanted.swap(false, Ordering::AcqRel) {
+            return Some(Call::Spare);
+        }
+        let now = Instant::now();
+        if self.sync_wanted.load(Ordering::Acquire) && *state.sync_at.get_or_insert(now + sync_every) <= now {
+            state.sync_at = None;
+            self.sync_wanted.store(false, Ordering::Release);
+            return Some(Call::Sync);
+        }
+        self.flush_wanted.swap(false, Ordering::AcqRel).then_some(Call::Flush)
     }
 }
 

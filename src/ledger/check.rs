@@ -17,11 +17,12 @@ use crate::model::slot::{Keyed, Origin, Slot};
 use crate::model::subject::{Realm, Subject};
 use crate::storage::buffer::Buffer;
 use crate::storage::codec::columns::{Links, event_bytes_max};
+use crate::storage::table::record::{Class, hash_of};
 
 /// A batch whose items are each within their limits.
 #[derive(Debug)]
 pub(crate) struct Checked {
-    items: Vec<CheckedItem>,
+    pub items: Vec<CheckedItem>,
     /// Most bytes that it takes in the file.
     pub room: u64,
     pub events: u64,
@@ -30,23 +31,28 @@ pub(crate) struct Checked {
 }
 
 #[derive(Debug)]
-struct CheckedItem {
+pub(crate) struct CheckedItem {
     item: Item,
+    /// Where its task or note stands in the order of all.
+    pub hash: u64,
     digest: Option<u64>,
     bytes_max: usize,
 }
 
-/// Gives what is placed of a task or note: its key, as it is shared, and its slot.
-pub(crate) type SlotOf<'a> = dyn Fn(&Subject) -> Option<(Arc<str>, Arc<Slot>)> + 'a;
+/// Gives what is placed of the task or note of an item: its key, as it is shared, and its slot.
+pub(crate) type SlotOf<'a> = dyn Fn(&CheckedItem) -> Option<(Arc<str>, Arc<Slot>)> + 'a;
 
 /// An entry that waits for its place only.
 #[derive(Debug)]
 pub(crate) struct Planned {
+    pub hash: u64,
     pub realm: Realm,
     pub key: Arc<str>,
     pub entry: Entry,
     pub links: Links,
     pub slot: Arc<Slot>,
+    /// What the slot before it was.
+    pub before: Option<Class>,
     pub bytes_max: usize,
 }
 
@@ -86,6 +92,16 @@ pub(crate) struct Standing {
     pub epoch: u32,
 }
 
+impl CheckedItem {
+    pub(crate) fn realm(&self) -> Realm {
+        self.item.subject.realm()
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        self.item.subject.key()
+    }
+}
+
 /// Looks at each item of a batch by itself.
 ///
 /// # Errors
@@ -116,7 +132,8 @@ pub(crate) fn check_batch(batch: Batch, hash_key: &[u8; 16]) -> Result<Checked, 
             digest = event.key.as_ref().map(|_| request_digest(hash_key, &item.subject, event));
             bytes_total += bytes_max;
         }
-        items.push(CheckedItem { item, digest, bytes_max });
+        let hash = hash_of(hash_key, realm, item.subject.key());
+        items.push(CheckedItem { item, hash, digest, bytes_max });
     }
     let mut keys = HashSet::new();
     for CheckedItem { item, .. } in &items {
@@ -151,10 +168,11 @@ pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<
     let mut placed_at = standing.placed_at;
     let last_event = checked.items.iter().rposition(|item| item.item.event.is_some());
     let batch = standing.placed.next();
-    for (n, CheckedItem { item, digest, bytes_max }) in checked.items.iter().enumerate() {
+    for (n, checked_item) in checked.items.iter().enumerate() {
+        let CheckedItem { item, hash, digest, bytes_max } = checked_item;
         let Item { subject, expect, event } = item;
         let realm = subject.realm();
-        let before = changed.get(subject).cloned().or_else(|| slot(subject));
+        let before = changed.get(subject).cloned().or_else(|| slot(checked_item));
         let (key, before) = before.map_or((None, None), |(key, slot)| (Some(key), Some(slot)));
         let before = before.as_deref();
         let rests_on = before.map_or(Seq::ZERO, |slot| slot.seq).min(standing.placed);
@@ -209,7 +227,8 @@ pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<
         let links = Links { back: origin.back, key_back: origin.key_back, digest: *digest, last_of_batch };
         changed.insert(subject, (Arc::clone(&key), Arc::clone(&after)));
         placed_at = at;
-        plan.push(Planned { realm, key, entry, links, slot: after, bytes_max: *bytes_max });
+        let before = before.map(|slot| Class::of(realm, slot.live.as_ref()));
+        plan.push(Planned { hash: *hash, realm, key, entry, links, slot: after, before, bytes_max: *bytes_max });
     }
     Outcome::Plan(plan)
 }
@@ -233,11 +252,12 @@ fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
     let mut known: Vec<Keyed> = Vec::new();
     let mut named = None;
     let mut unknown = 0;
-    for CheckedItem { item, digest, .. } in &checked.items {
+    for checked_item in &checked.items {
+        let CheckedItem { item, digest, .. } = checked_item;
         let Some((key, digest)) = item.event.as_ref().and_then(|event| event.key.as_deref()).zip(*digest) else {
             continue;
         };
-        let before = slot(&item.subject);
+        let before = slot(checked_item);
         let found = before.as_ref().and_then(|(_, slot)| slot.keys.iter().rev().find(|keyed| &*keyed.key == key));
         let refuse = |seq: Seq| Outcome::Refuse {
             error: Error::Key { subject: item.subject.clone(), key: key.to_owned(), seq },

@@ -17,11 +17,13 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
 use crate::ledger::batch::{Batch, Receipt, ReceiptItem};
-use crate::ledger::check::{Outcome, Planned, Replay, Standing, check_batch, decide_batch};
+use crate::ledger::check::{Checked, CheckedItem, Outcome, Planned, Replay, Standing, check_batch, decide_batch};
 use crate::ledger::core::{Commit, Core, RollWish, Status};
 use crate::ledger::gate::Waited;
 use crate::ledger::options::Maintenance;
 use crate::ledger::primitives::MutexGuard;
+use crate::ledger::tasks::{Part, find_in};
+use crate::model::layer::Held;
 use crate::model::limits::UNFLUSHED_BYTES_MAX;
 use crate::model::seq::Seq;
 
@@ -50,6 +52,20 @@ pub(crate) enum End {
     Refused(Error),
 }
 
+/// What sealed segments say of the tasks and notes of a batch.
+struct LookedUp {
+    parts: Arc<Vec<Part>>,
+    /// In order.
+    held: Vec<Held>,
+}
+
+impl LookedUp {
+    fn find(&self, item: &CheckedItem) -> Option<&Held> {
+        let place = (item.hash, item.realm(), item.key());
+        self.held.binary_search_by(|held| held.place().cmp(&place)).ok().and_then(|n| self.held.get(n))
+    }
+}
+
 impl Core {
     /// Appends a batch, and returns once it is acknowledged.
     ///
@@ -67,6 +83,7 @@ impl Core {
     /// Refusals that rest on nothing that was placed, and whatever keeps it from being placed.
     pub(crate) fn admit(&self, batch: Batch, asker: Asker) -> Result<(MutexGuard<'_, Commit>, Claim)> {
         let checked = check_batch(batch, &self.identity.hash_key)?;
+        let mut sealed = self.look_up(&checked)?;
         loop {
             let mut commit = self.commit();
             commit.usable()?;
@@ -84,15 +101,23 @@ impl Core {
                 now: self.options.now_ms(),
                 epoch: self.epoch,
             };
-            let outcome = {
-                let tasks = self.tasks.read().expect("no writer panics");
-                decide_batch(&checked, standing, &|subject| {
-                    let (realm, key) = (subject.realm(), subject.key());
-                    let placed = commit.overlay.of(realm).get_key_value(key);
-                    let found = placed.or_else(|| tasks.slot_with_key(realm, key));
-                    found.map(|(key, slot)| (Arc::clone(key), Arc::clone(slot)))
-                })
-            };
+            let tasks = self.tasks.read().expect("no writer panics");
+            if !Arc::ptr_eq(tasks.parts(), &sealed.parts) {
+                // A roll has sealed what was looked up in what is recent, or a table has taken the place of a layer.
+                drop(tasks);
+                drop(commit);
+                sealed = self.look_up(&checked)?;
+                continue;
+            }
+            let outcome = decide_batch(&checked, standing, &|item| {
+                let (realm, key) = (item.realm(), item.key());
+                if let Some((key, slot)) = commit.overlay.of(realm).get_key_value(key) {
+                    return Some((Arc::clone(key), Arc::clone(slot)));
+                }
+                let held = tasks.recent(item.hash, realm, key).or_else(|| sealed.find(item))?;
+                Some((Arc::clone(&held.key), Arc::clone(&held.slot)))
+            });
+            drop(tasks);
             let claim = match outcome {
                 Outcome::Refuse { error, rests_on } => {
                     Claim { first: rests_on, last: rests_on, end: End::Refused(error) }
@@ -117,6 +142,40 @@ impl Core {
                 }
             };
             return Ok((commit, claim));
+        }
+    }
+
+    /// What sealed segments say of the tasks and notes of a batch. This may read files, so that no lock is held.
+    ///
+    /// # Errors
+    /// The log, where it must be read again, cannot be read.
+    fn look_up(&self, checked: &Checked) -> Result<LookedUp> {
+        loop {
+            let (parts, recent): (_, Vec<bool>) = {
+                let tasks = self.tasks.read().expect("no writer panics");
+                let is_recent = |item: &CheckedItem| tasks.recent(item.hash, item.realm(), item.key()).is_some();
+                (Arc::clone(tasks.parts()), checked.items.iter().map(is_recent).collect())
+            };
+            let mut held = Vec::new();
+            let mut broken = None;
+            if !parts.is_empty() {
+                for (item, _) in checked.items.iter().zip(recent).filter(|(_, recent)| !recent) {
+                    match find_in(&parts, item.hash, item.realm(), item.key()) {
+                        Ok(found) => held.extend(found),
+                        Err(unfit) => {
+                            broken = Some(unfit);
+                            break;
+                        }
+                    }
+                }
+            }
+            match broken {
+                Some(unfit) => self.mend(&unfit)?,
+                None => {
+                    held.sort_unstable_by(|a, b| a.place().cmp(&b.place()));
+                    return Ok(LookedUp { parts, held });
+                }
+            }
         }
     }
 

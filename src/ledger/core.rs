@@ -10,16 +10,19 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::ledger::bell::{Bell, Left};
 use crate::ledger::check::Planned;
+use crate::ledger::derived::{Home, fold_sealed};
 use crate::ledger::gate::Gate;
-use crate::ledger::history::LogView;
+use crate::ledger::log::{Indexes, LogView};
 use crate::ledger::options::Options;
 use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, RwLock};
 use crate::ledger::spare::Spare;
+use crate::ledger::tasks::{Part, Tasks, Untold, find_in};
+use crate::ledger::view::bad_json;
+use crate::model::layer::Held;
 use crate::model::limits::SEGMENT_EVENTS_MAX;
 use crate::model::seq::Seq;
 use crate::model::slot::Slot;
 use crate::model::subject::{Each, Realm};
-use crate::model::tasks::Tasks;
 use crate::storage::buffer::Buffer;
 use crate::storage::codec::columns::Named;
 use crate::storage::codec::fact::OpenFact;
@@ -27,6 +30,8 @@ use crate::storage::frame::{FrameKind, FrameSeed};
 use crate::storage::identity::Identity;
 use crate::storage::live::Live;
 use crate::storage::segment::Segment;
+use crate::storage::table::read::Unfit;
+use crate::storage::table::record::{Class, hash_of};
 use crate::vfs::ops::{Process, Vfs};
 
 /// Room that is kept in every segment for an open, a vouch and a close frame.
@@ -48,7 +53,11 @@ pub(crate) struct Core {
     pub epoch: u32,
     /// As of the head.
     pub tasks: RwLock<Tasks>,
-    pub segments: RwLock<Vec<Arc<Segment>>>,
+    pub segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    pub indexes: Indexes,
+    pub home: Arc<Home>,
+    /// Tables that turned out to be unfit, and are not made again yet.
+    pub unfit: Mutex<Vec<Unfit>>,
     pub gate: Gate,
     pub live: Live,
     /// How often `live` was written: at opening, by the one that syncs, and at closing; never by two at once.
@@ -77,8 +86,8 @@ pub(crate) struct Commit {
     pub placed_at: u64,
     /// What is placed and not yet acknowledged, by key.
     pub overlay: Each<HashMap<Arc<str>, Arc<Slot>>>,
-    /// The slots that the waiting frames make, in order.
-    pub pending: Vec<(Realm, Arc<str>, Arc<Slot>)>,
+    /// The slots that the waiting frames make, in order, and of which class what they follow was.
+    pub pending: Vec<(Held, Option<Class>)>,
     pub buffer: Buffer,
     /// The number of the next flight.
     pub cohort: u64,
@@ -266,7 +275,8 @@ impl Commit {
             self.placed = planned.entry.seq;
             self.placed_at = planned.entry.at;
             self.overlay.of_mut(planned.realm).insert(Arc::clone(&planned.key), Arc::clone(&planned.slot));
-            self.pending.push((planned.realm, planned.key, planned.slot));
+            let Planned { hash, realm, key, slot, before, .. } = planned;
+            self.pending.push((Held { hash, realm, key, slot }, before));
         }
     }
 }
@@ -276,10 +286,70 @@ impl Core {
         self.commit.lock().expect("a thread panicked while it placed a batch; the ledger must be opened anew")
     }
 
+    /// What is known of a task or note, also of one that was removed.
+    ///
+    /// # Errors
+    /// The log, where it must be read again, cannot be read.
+    pub(crate) fn slot(&self, realm: Realm, key: &str) -> Result<Option<Arc<Slot>>> {
+        let hash = hash_of(&self.identity.hash_key, realm, key);
+        loop {
+            let parts = {
+                let tasks = self.tasks.read().expect("no writer panics");
+                if let Some(held) = tasks.recent(hash, realm, key) {
+                    return Ok(Some(Arc::clone(&held.slot)));
+                }
+                Arc::clone(tasks.parts())
+            };
+            match find_in(&parts, hash, realm, key) {
+                Ok(held) => return Ok(held.map(|held| held.slot)),
+                Err(unfit) => self.mend(&unfit)?,
+            }
+        }
+    }
+
+    /// Asks about all tasks and notes as of the head, without holding a lock.
+    ///
+    /// # Errors
+    /// A stored text is no JSON; or the log, where it must be read again, cannot be read.
+    pub(crate) fn ask<T>(&self, question: &dyn Fn(&Tasks) -> std::result::Result<T, Untold>) -> Result<T> {
+        loop {
+            let tasks = self.tasks.read().expect("no writer panics").clone();
+            match question(&tasks) {
+                Ok(answer) => return Ok(answer),
+                Err(Untold::Json(seq, message)) => return Err(bad_json(&self.dir, seq, &message)),
+                Err(Untold::Unfit(unfit)) => self.mend(&unfit)?,
+            }
+        }
+    }
+
+    /// Does without a table that cannot be read: what it covers is read from the log, or from other tables. It is made again
+    /// by the background thread.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub(crate) fn mend(&self, unfit: &Unfit) -> Result<()> {
+        let parts = Arc::clone(self.tasks.read().expect("no writer panics").parts());
+        let bad = parts.iter().find(|part| matches!(part, Part::Table(table) if table.path == unfit.path));
+        // Where it is not among the parts any more, somebody else was quicker.
+        let Some(end) = bad.map(Part::end) else { return Ok(()) };
+        let known = {
+            let mut known = self.unfit.lock().expect("nobody panics with it");
+            known.push(unfit.clone());
+            known.clone()
+        };
+        let segments = Arc::clone(&self.segments.read().expect("no writer panics"));
+        let count = segments.partition_point(|segment| segment.header.number <= end.number);
+        let sealed = fold_sealed(&self.home, &segments, count, None, &known)?;
+        self.tasks.write().expect("no reader panics").mend(end.number, sealed.tasks.parts());
+        self.bell.derive();
+        Ok(())
+    }
+
     /// The segments as of the head.
     pub(crate) fn log(&self) -> LogView {
         // The head first: segments that are added later only make more of it readable.
         let head = self.gate.head();
-        LogView { segments: self.segments.read().expect("no writer panics").clone(), head, mmap: self.options.mmap }
+        let segments = Arc::clone(&self.segments.read().expect("no writer panics"));
+        LogView { segments, head, home: Arc::clone(&self.home), indexes: Arc::clone(&self.indexes) }
     }
 }

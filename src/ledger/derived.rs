@@ -5,22 +5,25 @@
 //! written is not: the ledger then keeps in memory what the table would hold.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::ledger::tasks::Part;
+use crate::ledger::tasks::{End, Part, Tasks, Unfolded};
 use crate::model::seq::Seq;
 use crate::storage::identity::Identity;
+use crate::storage::log::{At, LogEntry, replay_sealed};
 use crate::storage::names;
 use crate::storage::segment::{FramePlace, Predecessor, Segment};
 use crate::storage::table::check::check;
-use crate::storage::table::merge::{Merge, Source};
+use crate::storage::table::merge::{Known, Merge};
 use crate::storage::table::page::{TableHeader, TableKind};
 use crate::storage::table::read::{Table, Unfit};
 use crate::storage::table::record::Class;
 use crate::storage::table::write::{Unwritten, write};
-use crate::vfs::ops::{Kind, Vfs};
+use crate::vfs::ops::{Access, Kind, Vfs};
 
 /// The tables that a directory holds, by their names.
 #[derive(Debug, Clone, Default)]
@@ -54,79 +57,227 @@ pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Tables {
 }
 
 /// Whether a table is of this log: what it says of the segment's end is what the successor states.
-pub(crate) fn fits(header: &TableHeader, identity: &Identity, segment: &Segment, named: &Predecessor) -> Result<(), &'static str> {
+fn fits(
+    header: &TableHeader,
+    kind: TableKind,
+    identity: &Identity,
+    segment: &Segment,
+    named: &Predecessor,
+) -> std::result::Result<(), &'static str> {
     if header.uuid != identity.uuid {
         return Err("it belongs to another ledger");
     }
-    let first = match header.kind {
-        TableKind::Index => segment.header.base,
-        TableKind::Snapshot => Seq::FIRST,
-    };
-    let stated = (header.number, header.last, header.end, header.chain);
-    if (header.first, stated) != (first, (named.number, named.last, named.end, named.chain)) {
+    let first = if kind == TableKind::Index { segment.header.base } else { Seq::FIRST };
+    let says = (header.kind, header.first, header.number, header.last, header.end, header.chain);
+    if says != (kind, first, named.number, named.last, named.end, named.chain) {
         return Err("it is not of this log");
     }
     Ok(())
 }
 
-/// The index of a segment, where there is one that fits.
+/// Where a ledger is, and how its tables are looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct Home {
+    pub vfs: Arc<dyn Vfs>,
+    pub dir: PathBuf,
+    pub identity: Identity,
+    pub mmap: bool,
+}
+
+/// What folding sealed segments came to.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub tasks: Tasks,
+    /// Bad regions that hide no entry, in the segments that were read.
+    pub gaps: Vec<(PathBuf, Range<u64>)>,
+    /// Tables that could not be used, and why.
+    pub unfit: Vec<Unfit>,
+}
+
+/// Folds the first `count` of the segments, each of which has a successor: the newest snapshot, the indexes behind it, and
+/// the log where one is missing. `keep` gives an index to each segment that was read, with these modes of directories and
+/// files; where that fails, memory holds what it would.
 ///
 /// # Errors
-/// Why it cannot be used.
-pub(crate) fn index_of(
-    vfs: &dyn Vfs,
-    path: &Path,
-    identity: &Identity,
-    segment: &Segment,
-    named: &Predecessor,
-    mmap: bool,
-) -> std::result::Result<Arc<Table>, Unfit> {
-    let table = Table::open(vfs, path, mmap)?;
-    let unfit = |what: &str| Unfit { path: path.to_owned(), what: what.to_owned() };
-    if table.header.kind != TableKind::Index {
-        return Err(unfit("it is no index"));
+/// Damage to what is read of the log; or it cannot be read.
+pub(crate) fn fold_sealed(
+    home: &Home,
+    segments: &[Arc<Segment>],
+    count: usize,
+    keep: Option<(u32, u32)>,
+    known_unfit: &[Unfit],
+) -> Result<Sealed> {
+    let mut unfit = known_unfit.to_vec();
+    loop {
+        let avoided = unfit.len();
+        let mut gaps = Vec::new();
+        let folded = fold_once(home, segments, count, keep, &mut unfit, &mut gaps)?;
+        if let Some(tasks) = folded {
+            return Ok(Sealed { tasks, gaps, unfit });
+        }
+        // Each round knows one more, of which there are not many.
+        assert!(unfit.len() > avoided, "a table that cannot be used is named");
     }
-    fits(&table.header, identity, segment, named).map_err(unfit)?;
-    Ok(Arc::new(table))
 }
 
-/// The newest snapshot that fits, of those that cover no more than the segments before the last; and why others do not.
-pub(crate) fn newest_snapshot(
-    vfs: &dyn Vfs,
-    snapshots: &BTreeMap<Seq, PathBuf>,
-    identity: &Identity,
+/// As [`fold_sealed`]; `None` where a table turned out to be unfit on the way, which is then added to `unfit`.
+fn fold_once(
+    home: &Home,
     segments: &[Arc<Segment>],
-    mmap: bool,
-) -> (Option<Arc<Table>>, Vec<Unfit>) {
-    let mut unfits = Vec::new();
-    for path in snapshots.values().rev() {
-        let found = Table::open(vfs, path, mmap).and_then(|table| {
-            let unfit = |what: &str| Unfit { path: path.clone(), what: what.to_owned() };
-            if table.header.kind != TableKind::Snapshot {
-                return Err(unfit("it is no snapshot"));
+    count: usize,
+    keep: Option<(u32, u32)>,
+    unfit: &mut Vec<Unfit>,
+    gaps: &mut Vec<(PathBuf, Range<u64>)>,
+) -> Result<Option<Tasks>> {
+    let mut tasks = Tasks::new(home.identity.hash_key);
+    let mut from = 0;
+    if let Some(snapshot) = newest_snapshot(home, segments.get(..=count).unwrap_or(segments), unfit) {
+        from = segments.partition_point(|segment| segment.header.number <= snapshot.header.number);
+        tasks.pass(snapshot);
+    }
+    for (segment, next) in segments.iter().zip(segments.iter().skip(1)).take(count).skip(from) {
+        let named = next.header.predecessor.expect("a segment with one before it names it");
+        match index_of(home, segment, &named, unfit) {
+            Some(index) => tasks.pass(index),
+            None => {
+                let mut broken = None;
+                let replayed =
+                    replay_sealed(segment, &named, &mut |stored, at| fold_one(&mut tasks, stored, at, &mut broken));
+                if let Some(broken) = broken {
+                    unfit.push(broken);
+                    return Ok(None);
+                }
+                gaps.extend(replayed?.into_iter().map(|gap| (segment.path.clone(), gap)));
+                tasks.seal(segment.header.number);
+                let part = tasks.parts().first().cloned().expect("it was sealed just now");
+                if let Some(modes) = keep
+                    && let Ok(index) = make_index(home, modes, segment, &named, &part, &mut || {})
+                {
+                    segment.frames.write().expect("no reader panics").clear();
+                    tasks.replace(index);
+                }
             }
-            let n = segments.binary_search_by_key(&table.header.number, |segment| segment.header.number);
-            let pair = n.ok().and_then(|n| segments.get(n).zip(segments.get(n + 1)));
-            let named = pair.and_then(|(segment, next)| Some((segment, next.header.predecessor?)));
-            let (segment, named) = named.ok_or_else(|| unfit("it covers more than the log has"))?;
-            fits(&table.header, identity, segment, &named).map_err(unfit)?;
-            Ok(Arc::new(table))
-        });
-        match found {
-            Ok(table) => return (Some(table), unfits),
-            Err(unfit) => unfits.push(unfit),
         }
     }
-    (None, unfits)
+    Ok(Some(tasks))
 }
 
-/// What a new table is to say.
-pub(crate) struct Plan<'a> {
-    pub path: PathBuf,
-    pub header: TableHeader,
-    /// The newest first.
-    pub parts: &'a [Part],
-    pub places: &'a [FramePlace],
+/// Folds an entry of the log. Where a table cannot be read, that is told apart from what is wrong with the log.
+///
+/// # Errors
+/// The entry does not follow what is before it.
+pub(crate) fn fold_one(tasks: &mut Tasks, stored: &LogEntry, at: At<'_>, broken: &mut Option<Unfit>) -> Result<()> {
+    let damaged = |what: String| Error::damaged(&at.segment.path, at.offset, Some(stored.entry.seq), what);
+    tasks.replay(&stored.entry, &stored.origin).map_err(|unfolded| match unfolded {
+        Unfolded::Entry(unfoldable) => damaged(format!("an entry cannot follow what is before it: {}", unfoldable.0)),
+        Unfolded::Unfit(unfit) => {
+            let what = format!("what is before an entry cannot be read: {}", unfit.what);
+            *broken = Some(unfit);
+            damaged(what)
+        }
+    })
+}
+
+/// The newest snapshot that fits, of those that end before the last of these segments begins.
+fn newest_snapshot(home: &Home, segments: &[Arc<Segment>], unfit: &mut Vec<Unfit>) -> Option<Arc<Table>> {
+    let last = segments.last().map_or(Seq::ZERO, |last| last.header.base);
+    for path in list(&*home.vfs, &home.dir).snapshots.range(..last).rev().map(|(_, path)| path) {
+        if unfit.iter().any(|unfit| unfit.path == *path) {
+            continue;
+        }
+        let found = Table::open(&*home.vfs, path, home.mmap).and_then(|table| {
+            let number = table.header.number;
+            let n = segments.binary_search_by_key(&number, |segment| segment.header.number);
+            let pair = n.ok().and_then(|n| segments.get(n).zip(segments.get(n + 1)));
+            let named = pair.and_then(|(segment, next)| Some((segment, next.header.predecessor?)));
+            let fits = match named {
+                None => Err("it covers more than the log has"),
+                Some((segment, named)) => fits(&table.header, TableKind::Snapshot, &home.identity, segment, &named),
+            };
+            fits.map(|()| Arc::new(table)).map_err(|what| Unfit { path: path.clone(), what: what.to_owned() })
+        });
+        match found {
+            Ok(table) => return Some(table),
+            Err(found) => unfit.push(found),
+        }
+    }
+    None
+}
+
+/// The index of a segment, where there is one that fits.
+pub(crate) fn index_of(
+    home: &Home,
+    segment: &Segment,
+    named: &Predecessor,
+    unfit: &mut Vec<Unfit>,
+) -> Option<Arc<Table>> {
+    let path = names::index(&home.dir, segment.header.number, segment.header.base);
+    if unfit.iter().any(|unfit| unfit.path == path) {
+        return None;
+    }
+    // One that is missing is no finding: it is made after each roll.
+    let file = home.vfs.open(&path, Access::Read);
+    if file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return None;
+    }
+    let found = Table::open(&*home.vfs, &path, home.mmap).and_then(|table| {
+        let fits = fits(&table.header, TableKind::Index, &home.identity, segment, named);
+        fits.map(|()| Arc::new(table)).map_err(|what| Unfit { path: path.clone(), what: what.to_owned() })
+    });
+    found.map_err(|found| unfit.push(found)).ok()
+}
+
+/// Makes the index of a segment from the part that it came to.
+///
+/// # Errors
+/// Why it was not made.
+pub(crate) fn make_index(
+    home: &Home,
+    modes: (u32, u32),
+    segment: &Segment,
+    named: &Predecessor,
+    part: &Part,
+    pause: &mut dyn FnMut(),
+) -> std::result::Result<Arc<Table>, Unmade> {
+    let path = names::index(&home.dir, segment.header.number, segment.header.base);
+    let header = header_of(TableKind::Index, home, segment.header.base, part.end(), named);
+    let places = segment.frames.read().expect("no writer panics").clone();
+    make(home, modes, path, header, std::slice::from_ref(part), &places, pause)
+}
+
+/// Makes a snapshot of all that parts come to, the newest of which ends where this says.
+///
+/// # Errors
+/// Why it was not made.
+pub(crate) fn make_snapshot(
+    home: &Home,
+    modes: (u32, u32),
+    named: &Predecessor,
+    parts: &[Part],
+    pause: &mut dyn FnMut(),
+) -> std::result::Result<Arc<Table>, Unmade> {
+    let newest = parts.first().expect("a snapshot is made of something");
+    let header = header_of(TableKind::Snapshot, home, Seq::FIRST, newest.end(), named);
+    make(home, modes, names::snapshot(&home.dir, named.last), header, parts, &[], pause)
+}
+
+fn header_of(kind: TableKind, home: &Home, first: Seq, end: End, named: &Predecessor) -> TableHeader {
+    assert_eq!((end.number, end.last), (named.number, named.last), "a table ends where its segment does");
+    TableHeader {
+        kind,
+        uuid: home.identity.uuid,
+        number: end.number,
+        first,
+        last: end.last,
+        at: end.at,
+        end: named.end,
+        chain: named.chain,
+        counts: end.counts,
+        noted: end.noted,
+        records: 0,
+        blocks: 0,
+        places: 0,
+    }
 }
 
 /// Why a table was not made.
@@ -138,54 +289,55 @@ pub(crate) enum Unmade {
 }
 
 /// Makes a table: written, synced, read back whole, and only then given its name. When this returns it is durable.
-///
-/// # Errors
-/// Why it was not made; nothing is left of it.
-pub(crate) fn make(
-    vfs: &dyn Vfs,
-    dir: &Path,
-    modes: (u32, u32),
-    plan: &Plan<'_>,
-    mmap: bool,
+fn make(
+    home: &Home,
+    (dir_mode, file_mode): (u32, u32),
+    path: PathBuf,
+    header: TableHeader,
+    parts: &[Part],
+    places: &[FramePlace],
     pause: &mut dyn FnMut(),
 ) -> std::result::Result<Arc<Table>, Unmade> {
-    let home = plan.path.parent().expect("a table lies in a directory");
-    let failed = |action, path: &Path| {
+    let vfs = &*home.vfs;
+    let dir = path.parent().expect("a table lies in a directory");
+    let failed = |action: &'static str, path: &Path| {
         let path = path.to_owned();
         move |source| Unmade::Failed(Error::io(action, &path)(source))
     };
-    match vfs.create_dir(home, modes.0) {
-        Ok(()) => vfs.sync_dir(dir).map_err(failed("sync", dir))?,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed("create", home)(error)),
+    match vfs.create_dir(dir, dir_mode) {
+        Ok(()) => vfs.sync_dir(&home.dir).map_err(failed("sync", &home.dir))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed("create", dir)(error)),
     }
-    let unfinished = names::unfinished(&plan.path);
+    let unfinished = names::unfinished(&path);
     remove(vfs, &unfinished).map_err(failed("remove", &unfinished))?;
-    let made = write_and_check(vfs, modes.1, plan, &unfinished, pause).and_then(|()| {
+    let made = write_and_check(vfs, file_mode, &unfinished, header, parts, places, pause).and_then(|()| {
         // One that stands there under the name does not fit, or it would not be made again.
-        remove(vfs, &plan.path).map_err(failed("remove", &plan.path))?;
-        vfs.rename(&unfinished, &plan.path).map_err(failed("publish", &plan.path))?;
-        vfs.sync_dir(home).map_err(failed("sync", home))
+        remove(vfs, &path).map_err(failed("remove", &path))?;
+        vfs.rename(&unfinished, &path).map_err(failed("publish", &path))?;
+        vfs.sync_dir(dir).map_err(failed("sync", dir))
     });
     if let Err(unmade) = made {
         // If it cannot be removed, the next writer does.
         let _ = vfs.remove(&unfinished);
         return Err(unmade);
     }
-    Table::open(vfs, &plan.path, mmap).map(Arc::new).map_err(Unmade::Unfit)
+    Table::open(vfs, &path, home.mmap).map(Arc::new).map_err(Unmade::Unfit)
 }
 
 fn write_and_check(
     vfs: &dyn Vfs,
     mode: u32,
-    plan: &Plan<'_>,
     path: &Path,
+    header: TableHeader,
+    parts: &[Part],
+    places: &[FramePlace],
     pause: &mut dyn FnMut(),
 ) -> std::result::Result<(), Unmade> {
     let file = vfs.create(path, mode).map_err(Error::io("create", path)).map_err(Unmade::Failed)?;
-    let sources: Vec<Source<'_>> = plan.parts.iter().map(Part::source).collect();
-    let mut records = Merge::new(sources, 0, Class::ALL).map(|known| known.map(|known| known.into_record()));
-    write(path, &*file, plan.header, &mut records, plan.places, pause).map_err(|unwritten| match unwritten {
+    let mut records = Merge::new(parts.iter().map(Part::source).collect(), 0, Class::ALL);
+    let mut records = records.by_ref().map(|known| known.map(Known::into_record));
+    write(path, &*file, header, &mut records, places, pause).map_err(|unwritten| match unwritten {
         Unwritten::Source(unfit) => Unmade::Unfit(unfit),
         Unwritten::Failed(error) => Unmade::Failed(error),
     })?;
@@ -194,9 +346,9 @@ fn write_and_check(
 }
 
 /// Removes a file that may be missing.
-fn remove(vfs: &dyn Vfs, path: &Path) -> std::io::Result<()> {
+fn remove(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
     match vfs.remove(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }

@@ -75,8 +75,8 @@ impl Core {
         segment.frames.write().expect("no reader panics").extend_from_slice(&flight.places);
         {
             let mut tasks = self.tasks.write().expect("no reader panics");
-            for (realm, key, slot) in &pending {
-                tasks.put(*realm, key, Arc::clone(slot));
+            for (held, before) in &pending {
+                tasks.put(held.clone(), *before);
             }
         }
         self.gate.raise_head(last);
@@ -88,10 +88,10 @@ impl Core {
         commit.in_air = 0;
         commit.unsynced |= !syncs;
         commit.vouched = commit.vouched.max(durable);
-        for (realm, key, slot) in &pending {
-            let overlay = commit.overlay.of_mut(*realm);
-            if overlay.get(key).is_some_and(|placed| placed.seq == slot.seq) {
-                overlay.remove(key);
+        for (held, _) in &pending {
+            let overlay = commit.overlay.of_mut(held.realm);
+            if overlay.get(&held.key).is_some_and(|placed| placed.seq == held.slot.seq) {
+                overlay.remove(&held.key);
             }
         }
         std::mem::forget(guard);

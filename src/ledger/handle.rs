@@ -209,7 +209,8 @@ impl Ledger {
     /// [`Error::Damaged`] where its stored output is no JSON.
     pub fn get(&self, task: &str) -> Result<Option<Task>> {
         let core = self.core();
-        core.tasks.read().expect("no writer panics").get(task).map_err(bad_json(&core.dir))
+        let Some(slot) = core.slot(Realm::Tasks, task)? else { return Ok(None) };
+        slot.task(task).map_err(|(seq, message)| bad_json(&core.dir, seq, &message))
     }
 
     /// The tasks that a filter lets through.
@@ -217,8 +218,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Damaged`] where a stored output is no JSON.
     pub fn list(&self, filter: Filter) -> Result<Page> {
-        let core = self.core();
-        core.tasks.read().expect("no writer panics").list(&filter).map_err(bad_json(&core.dir))
+        self.core().ask(&|tasks| tasks.list(&filter))
     }
 
     /// How many records are in each state.
@@ -250,7 +250,7 @@ impl Ledger {
 
     fn history_of(&self, realm: Realm, key: &str) -> Result<History> {
         let core = self.core();
-        let last = core.tasks.read().expect("no writer panics").slot(realm, key).map(|slot| slot.seq);
+        let last = core.slot(realm, key)?.map(|slot| slot.seq);
         core.log().history(realm, key, last)
     }
 
@@ -260,7 +260,8 @@ impl Ledger {
     /// [`Error::Damaged`] where its stored value is no JSON.
     pub fn note(&self, key: &str) -> Result<Option<Note>> {
         let core = self.core();
-        core.tasks.read().expect("no writer panics").note(key).map_err(bad_json(&core.dir))
+        let Some(slot) = core.slot(Realm::Notes, key)? else { return Ok(None) };
+        slot.note(key).map_err(|(seq, message)| bad_json(&core.dir, seq, &message))
     }
 
     /// The notes that a filter lets through.
@@ -268,8 +269,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Damaged`] where a stored value is no JSON.
     pub fn notes(&self, filter: NoteFilter) -> Result<NotePage> {
-        let core = self.core();
-        core.tasks.read().expect("no writer panics").notes(&filter).map_err(bad_json(&core.dir))
+        self.core().ask(&|tasks| tasks.notes(&filter))
     }
 
     /// The entries of one note, oldest first; none for a note that never was.
@@ -294,7 +294,7 @@ impl Ledger {
     pub fn as_of(&self, at: At) -> Result<View> {
         let core = self.core();
         let head_at = core.tasks.read().expect("no writer panics").at;
-        View::replay(&core.log(), &core.dir, head_at, at)
+        View::as_of(&core.log(), head_at, at)
     }
 
     /// Does the work that no append should wait for, as far as it is due: flushes what was submitted, syncs what is
@@ -307,6 +307,7 @@ impl Ledger {
         self.core().serve();
         maintain::sync(self.core());
         maintain::prepare_spare(self.core())?;
+        maintain::derive(self.core())?;
         maintain::vouch(self.core())
     }
 

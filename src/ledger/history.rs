@@ -6,22 +6,14 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::ledger::log::{LogView, Places};
 use crate::model::entry::Entry;
 use crate::model::seq::Seq;
 use crate::model::subject::Realm;
 use crate::storage::codec::columns::Stored as StoredEvent;
-use crate::storage::log::{Decoder, LogEntry, decode_body, frame_with};
+use crate::storage::log::{Decoder, LogEntry, decode_body};
 use crate::storage::scan::{Frame, frame_at};
-use crate::storage::segment::{FramePlace, Segment};
-
-/// The segments as of some head.
-#[derive(Debug, Clone)]
-pub(crate) struct LogView {
-    pub segments: Vec<Arc<Segment>>,
-    pub head: Seq,
-    /// Whether single frames of sealed segments are looked at in memory.
-    pub mmap: bool,
-}
+use crate::storage::segment::Segment;
 
 /// The entries of a ledger in order. An entry that cannot be read back is an error, and ends it.
 #[derive(Debug)]
@@ -41,10 +33,18 @@ pub(crate) struct Stored {
     log: LogView,
     from: Seq,
     segment: usize,
-    decoder: Option<Decoder>,
-    places: std::vec::IntoIter<FramePlace>,
+    /// Of the segment that it is in.
+    open: Option<Open>,
     ready: std::vec::IntoIter<LogEntry>,
     failed: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    decoder: Decoder,
+    places: Places,
+    /// How many frames were decoded.
+    next: u64,
 }
 
 impl LogView {
@@ -56,16 +56,8 @@ impl LogView {
     /// As [`LogView::entries`], with what is stored beside each.
     pub(crate) fn stored(&self, from: Seq) -> Stored {
         let from = from.max(Seq::FIRST);
-        let segment = self.segments.partition_point(|segment| segment.header.base <= from).saturating_sub(1);
-        Stored {
-            log: self.clone(),
-            from,
-            segment,
-            decoder: None,
-            places: Vec::new().into_iter(),
-            ready: Vec::new().into_iter(),
-            failed: false,
-        }
+        let segment = self.segment_of(from);
+        Stored { log: self.clone(), from, segment, open: None, ready: Vec::new().into_iter(), failed: false }
     }
 
     /// The entries of a task or note whose last is at this seq, oldest first; none for one that never was.
@@ -81,7 +73,7 @@ impl LogView {
             let holds = |(_, frame): &(Arc<Segment>, Frame)| (frame.header.first..frame.header.next()).contains(&seq);
             let (segment, here) = match frame.take().filter(holds) {
                 Some(frame) => frame,
-                None => frame_with(&self.segments, seq, self.mmap)?,
+                None => self.frame_with(seq)?,
             };
             let index = (seq.0 - here.header.first.0) as usize;
             let stored = decode_body(&segment, &here)?.into_iter().nth(index);
@@ -106,26 +98,49 @@ impl LogView {
     }
 }
 
+impl LogView {
+    /// Finds the frame with a seq, and reads it; from memory where that is asked for and its segment is sealed.
+    ///
+    /// # Errors
+    /// It cannot be read back.
+    fn frame_with(&self, seq: Seq) -> Result<(Arc<Segment>, Frame)> {
+        let n = self.segment_of(seq);
+        let segment = self.segments.get(n).expect("a ledger has a segment");
+        let Some(place) = self.place_of(n, seq)? else {
+            return Err(Error::damaged(&segment.path, None, Some(seq), "no frame has it"));
+        };
+        let map = (self.home.mmap && self.is_sealed(n)).then(|| segment.map()).flatten();
+        Ok((Arc::clone(segment), frame_at(segment, place.offset, place.first, map)?))
+    }
+}
+
 impl Stored {
     /// Decodes the next frame; `false` at the end.
     fn advance(&mut self) -> Result<bool> {
         loop {
             let Some(segment) = self.log.segments.get(self.segment) else { return Ok(false) };
-            let decoder = match &mut self.decoder {
-                Some(decoder) => decoder,
+            let open = match &mut self.open {
+                Some(open) => open,
                 none => {
-                    let places = segment.frames.read().expect("no writer panics").clone();
-                    self.places = places.into_iter();
-                    none.insert(Decoder::new(segment))
+                    let places = self.log.places(self.segment)?;
+                    none.insert(Open { decoder: Decoder::new(segment), places, next: 0 })
                 }
             };
-            let Some(place) = self.places.next().filter(|place| place.first <= self.log.head) else {
-                self.decoder = None;
+            let place = match open.places.get(open.next) {
+                Ok(place) => place,
+                Err(_) => {
+                    open.places = Places::Walked(self.log.walked(self.segment)?);
+                    continue;
+                }
+            };
+            let Some(place) = place.filter(|place| place.first <= self.log.head) else {
+                self.open = None;
                 self.segment += 1;
                 continue;
             };
+            open.next += 1;
             let frame = frame_at(segment, place.offset, place.first, None)?;
-            self.ready = decoder.decode(segment, &frame)?.into_iter();
+            self.ready = open.decoder.decode(segment, &frame)?.into_iter();
             return Ok(true);
         }
     }

@@ -4,14 +4,23 @@
 //! The thread never holds a lock that a commit waits for while it does I/O. It sleeps without a time limit while
 //! nothing is due.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
 use crate::ledger::bell::Call;
 use crate::ledger::core::Core;
+use crate::ledger::derived::{Unmade, make_index, make_snapshot};
 use crate::ledger::roll::next_capacity;
 use crate::ledger::spare;
+use crate::ledger::tasks::Part;
 use crate::storage::frame::FrameKind;
+use crate::storage::table::page::TableKind;
+
+/// So many indexes at least are merged into a snapshot.
+const INDEXES_MIN: usize = 16;
+/// So many are, however large the snapshot is.
+const INDEXES_MAX: usize = 64;
 
 /// How long nothing must have been appended before a vouch is written.
 const QUIET: Duration = Duration::from_millis(100);
@@ -22,19 +31,89 @@ pub(crate) fn run(core: &Core) {
     // and a vouch that failed has poisoned the ledger, which the next append says.
     let sync_every = core.options.durability.sync_every();
     while let Some(call) = core.bell.wait(QUIET, sync_every) {
-        let _ = match call {
-            Call::Spare => prepare_spare(core),
-            Call::Quiet => vouch(core),
-            Call::Flush => {
-                core.serve();
-                Ok(())
-            }
-            Call::Sync => {
-                sync(core);
-                Ok(())
-            }
-        };
+        answer(core, call);
     }
+}
+
+fn answer(core: &Core, call: Call) {
+    let _ = match call {
+        Call::Spare => prepare_spare(core),
+        Call::Quiet => vouch(core),
+        Call::Derive => derive(core),
+        Call::Flush => {
+            core.serve();
+            Ok(())
+        }
+        Call::Sync => {
+            sync(core);
+            Ok(())
+        }
+    };
+}
+
+/// Gives each sealed segment its index, and makes a snapshot where one is due. What cannot be made is tried again after the
+/// next roll; until then memory holds what it would.
+///
+/// # Errors
+/// Why one could not be made.
+pub(crate) fn derive(core: &Core) -> Result<()> {
+    let modes = (core.options.dir_mode, core.options.file_mode);
+    let sync_every = core.options.durability.sync_every();
+    let mut pause = || {
+        while let Some(call) = core.bell.due(sync_every) {
+            answer(core, call);
+        }
+    };
+    loop {
+        let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
+        let segments = Arc::clone(&core.segments.read().expect("no writer panics"));
+        let at = |number: u64| {
+            let n = segments.binary_search_by_key(&number, |segment| segment.header.number).ok()?;
+            Some((segments.get(n)?, segments.get(n + 1)?.header.predecessor?))
+        };
+        let made = if let Some(part) = parts.iter().rev().find(|part| matches!(part, Part::Layer { .. })) {
+            let Some((segment, named)) = at(part.end().number) else { return Ok(()) };
+            let made = make_index(&core.home, modes, segment, &named, part, &mut pause);
+            if made.is_ok() {
+                core.indexes.lock().expect("nobody panics with it").remove(&segment.header.number);
+                segment.frames.write().expect("no reader panics").clear();
+            }
+            made
+        } else if wants_snapshot(&parts) {
+            let newest = parts.first().expect("it has parts");
+            let Some((_, named)) = at(newest.end().number) else { return Ok(()) };
+            make_snapshot(&core.home, modes, &named, &parts, &mut pause)
+        } else {
+            return Ok(());
+        };
+        match made {
+            Ok(table) => {
+                core.unfit.lock().expect("nobody panics with it").retain(|unfit| unfit.path != table.path);
+                core.tasks.write().expect("no reader panics").replace(table);
+            }
+            Err(Unmade::Unfit(unfit)) => core.mend(&unfit)?,
+            Err(Unmade::Failed(error)) => return Err(error),
+        }
+        if core.bell.is_stopped() {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether there are so many indexes that a snapshot pays: it is written whole, and each index costs every look.
+fn wants_snapshot(parts: &[Part]) -> bool {
+    let (mut indexes, mut index_blocks, mut snapshot_blocks) = (0, 0, 0);
+    for part in parts {
+        match part {
+            Part::Layer { .. } => return false,
+            Part::Table(table) if table.header.kind == TableKind::Index => {
+                indexes += 1;
+                index_blocks += table.header.blocks;
+            }
+            Part::Table(table) => snapshot_blocks += table.header.blocks,
+        }
+    }
+    indexes >= INDEXES_MIN && (index_blocks * 4 >= snapshot_blocks || indexes >= INDEXES_MAX)
 }
 
 /// Makes durable what is written, if it is not yet and nobody is at it.

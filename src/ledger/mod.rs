@@ -4,6 +4,12 @@ pub mod options;
 
 pub mod batch;
 
+pub mod tasks;
+
+mod derived;
+
+mod log;
+
 pub mod history;
 
 pub mod view;

@@ -14,21 +14,23 @@ use crate::error::{Error, Result};
 use crate::ledger::bell::Bell;
 use crate::ledger::core::{Commit, Core, Start};
 use crate::ledger::create::{Unborn, create, has_ledger, inspect, parent_of, remove_if_there};
+use crate::ledger::derived::{self, Home, Sealed, fold_one, fold_sealed};
 use crate::ledger::gate::Gate;
-use crate::ledger::history::LogView;
+use crate::ledger::log::LogView;
 use crate::ledger::options::Options;
 use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, RwLock};
 use crate::ledger::roll::{next_capacity, seal};
 use crate::ledger::spare;
+use crate::ledger::tasks::Tasks;
 use crate::ledger::view::View;
 use crate::model::seq::Seq;
 use crate::model::subject::Each;
-use crate::model::tasks::Tasks;
 use crate::storage::identity::{self, Identity};
 use crate::storage::live::{self, Live, Mark};
-use crate::storage::log::{Evidence, LogEnd, check_last, list, open_all, replay};
+use crate::storage::log::{Evidence, LogEnd, check_last, list, open_all, replay_last};
 use crate::storage::names;
 use crate::storage::segment::{HEADER_BYTES, Predecessor, Reason, Segment, SegmentHeader};
+use crate::storage::table::read::Unfit;
 use crate::vfs::ops::{Access, Lock, Vfs, read_full_at, write_all_at};
 
 /// How often a reader looks, as long as each look finds something else amiss.
@@ -51,6 +53,8 @@ pub struct OpenReport {
     pub left_out: Option<(PathBuf, Range<u64>)>,
     /// Bad regions that hide no entry, such as a rotten vouch.
     pub gaps: Vec<(PathBuf, Range<u64>)>,
+    /// Indexes and snapshots that could not be used, and why. The log says the same; the next writer makes them again.
+    pub unfit: Vec<(PathBuf, String)>,
     /// Who has it open for writing, where somebody does (readers only).
     pub writer: Option<Writer>,
     /// The ledger's own number, drawn when it was created; copies have the same.
@@ -87,11 +91,15 @@ struct Loaded {
     segments: Vec<Arc<Segment>>,
     tasks: Tasks,
     end: LogEnd,
+    gaps: Vec<(PathBuf, Range<u64>)>,
+    /// Tables that could not be used, and why.
+    unfit: Vec<Unfit>,
 }
 
 /// Reads and judges a log. Where `beside` says that the mark is of a living writer, only what it names is folded.
-fn load(vfs: &dyn Vfs, dir: &Path, access: Access, beside: &dyn Fn(&Mark) -> bool) -> Result<Loaded> {
+fn load(dir: &Path, options: &Options, access: Access, beside: &dyn Fn(&Mark) -> bool) -> Result<Loaded> {
     let writing = access == Access::ReadWrite;
+    let vfs = &*options.vfs;
     let (identity, inode) = identity::read(vfs, &names::ledger(dir), writing)?;
     // The mark first: whatever it names was in the log before.
     let mark = live::read(vfs, &names::live(dir), &identity.uuid, inode)?;
@@ -101,20 +109,30 @@ fn load(vfs: &dyn Vfs, dir: &Path, access: Access, beside: &dyn Fn(&Mark) -> boo
     let writer = living.map(Writer::of);
     let listing = list(vfs, dir)?;
     let segments = open_all(vfs, dir, &listing, &identity, access)?;
-    if let (None, Some(last)) = (living, segments.last()) {
-        check_last(last)?;
+    let last = Arc::clone(segments.last().expect("open_all refuses a log without segments"));
+    if living.is_none() {
+        check_last(&last)?;
     }
-    let mut tasks = Tasks::default();
-    let end = replay(&segments, evidence, &mut |stored, at| {
-        if stored.entry.seq > shown {
-            return Ok(());
+    let home = Home { vfs: Arc::clone(&options.vfs), dir: dir.to_owned(), identity, mmap: options.mmap };
+    let keep = writing.then_some((options.dir_mode, options.file_mode));
+    let mut known_unfit = Vec::new();
+    loop {
+        let Sealed { mut tasks, mut gaps, mut unfit } =
+            fold_sealed(&home, &segments, segments.len() - 1, keep, &known_unfit)?;
+        let mut broken = None;
+        let end = replay_last(&last, evidence, &mut |stored, at| match stored.entry.seq > shown {
+            true => Ok(()),
+            false => fold_one(&mut tasks, stored, at, &mut broken),
+        });
+        if let Some(broken) = broken {
+            unfit.push(broken);
+            known_unfit = unfit;
+            continue;
         }
-        tasks.replay(&stored.entry, &stored.origin).map_err(|unfoldable| {
-            let what = format!("an entry cannot follow what is before it: {}", unfoldable.0);
-            Error::damaged(&at.segment.path, at.offset, Some(stored.entry.seq), what)
-        })
-    })?;
-    Ok(Loaded { identity, inode, mark, writer, segments, tasks, end })
+        let end = end?;
+        gaps.extend(end.last.gaps.iter().map(|gap| (last.path.clone(), gap.clone())));
+        return Ok(Loaded { identity, inode, mark, writer, segments, tasks, end, gaps, unfit });
+    }
 }
 
 impl Loaded {
@@ -130,7 +148,8 @@ impl Loaded {
             last: self.tasks.head,
             vouched: self.end.watermark,
             left_out: left_out.map(|byte| (last.path.clone(), end.whole.offset..byte + 1)),
-            gaps: self.end.gaps.clone(),
+            gaps: self.gaps.clone(),
+            unfit: self.unfit.iter().map(|unfit| (unfit.path.clone(), unfit.what.clone())).collect(),
             writer: self.writer,
             uuid: self.identity.uuid,
             created_at: self.identity.created,
@@ -151,8 +170,8 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
     }
     let mut before = None;
     for _ in 0..LOOKS {
-        let error = match load(vfs, dir, Access::Read, &|mark| mark.writer_lives(vfs)) {
-            Ok(loaded) => return Ok(show(loaded, dir, options.mmap)),
+        let error = match load(dir, options, Access::Read, &|mark| mark.writer_lives(vfs)) {
+            Ok(loaded) => return Ok(show(loaded, dir, options)),
             // A writer may have been writing what was read, or have renamed what was listed.
             Err(error) if is_damage_or_missing(&error) => error,
             Err(other) => return Err(other),
@@ -176,11 +195,17 @@ fn is_damage_or_missing(error: &Error) -> bool {
     }
 }
 
-fn show(loaded: Loaded, dir: &Path, mmap: bool) -> (View, OpenReport) {
+fn show(loaded: Loaded, dir: &Path, options: &Options) -> (View, OpenReport) {
     let report = loaded.report();
-    let log = LogView { segments: loaded.segments, head: loaded.tasks.head, mmap };
-    let tasks = Arc::new(loaded.tasks);
-    (View { log, tasks, dir: dir.to_owned(), splits_a_batch: false, is_final: true }, report)
+    let home =
+        Home { vfs: Arc::clone(&options.vfs), dir: dir.to_owned(), identity: loaded.identity, mmap: options.mmap };
+    let log = LogView {
+        segments: Arc::new(loaded.segments),
+        head: loaded.tasks.head,
+        home: Arc::new(home),
+        indexes: Arc::default(),
+    };
+    (View::new(log, loaded.tasks), report)
 }
 
 /// Opens for writing, creating the ledger where nothing is yet.
@@ -212,7 +237,10 @@ pub(crate) fn writer(dir: &Path, options: Options) -> Result<(Core, Box<dyn Lock
     for path in list(vfs, dir)?.unfinished.iter().chain([&names::ledger_unfinished(dir)]) {
         remove_if_there(vfs, path)?;
     }
-    let loaded = load(vfs, dir, Access::ReadWrite, &|_| false)?;
+    for path in derived::list(vfs, dir).unfinished {
+        remove_if_there(vfs, &path)?;
+    }
+    let loaded = load(dir, &options, Access::ReadWrite, &|_| false)?;
     let report = OpenReport { created, ..loaded.report() };
     let core = recover(loaded, dir, options)?;
     Ok((core, lock, report))
@@ -246,7 +274,7 @@ fn take_lock(vfs: &dyn Vfs, dir: &Path, mode: u32) -> Result<Box<dyn Lock>> {
 fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
     let vfs = Arc::clone(&options.vfs);
     let vfs = &*vfs;
-    let Loaded { identity, inode, mark, mut segments, tasks, end, .. } = loaded;
+    let Loaded { identity, inode, mark, mut segments, mut tasks, end, .. } = loaded;
     let last = Arc::clone(segments.last().expect("open_all refuses a log without segments"));
     let Some(epoch) = end.epoch.checked_add(1) else {
         return Err(Error::damaged(
@@ -308,10 +336,12 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         };
         let new = spare::publish(vfs, dir, spare, header)?;
         seal(&last, &new.header)?;
+        tasks.seal(last.header.number);
         segments.push(Arc::clone(&new));
         (new, HEADER_BYTES, head, Each::default())
     };
     let live = Live::open(vfs, &names::live(dir), options.file_mode, identity.uuid)?;
+    let home = Home { vfs: Arc::clone(&options.vfs), dir: dir.to_owned(), identity, mmap: options.mmap };
     let start = Start { head, head_at, active, offset, chain: whole.chain, numbers, vouched, epoch };
     let process = vfs.process();
     let core = Core {
@@ -324,7 +354,10 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         opened: vfs.now_ms(),
         epoch,
         tasks: RwLock::new(tasks),
-        segments: RwLock::new(segments),
+        segments: RwLock::new(Arc::new(segments)),
+        indexes: Arc::default(),
+        home: Arc::new(home),
+        unfit: Mutex::default(),
         gate: Gate::new(head),
         live,
         live_count: AtomicU64::new(mark.map_or(0, |mark| mark.count)),

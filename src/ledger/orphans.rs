@@ -9,9 +9,12 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::ledger::batch::Batch;
 use crate::ledger::handle::Ledger;
+use crate::ledger::tasks::{Tasks, Untold};
 use crate::model::event::Event;
 use crate::model::expect::Expect;
 use crate::model::state::TaskState;
+use crate::model::subject::Realm;
+use crate::storage::table::record::Class;
 
 /// How many tasks are looked at, and at most twice as many events appended, at a time.
 const PAGE: usize = 5_000;
@@ -65,22 +68,42 @@ impl Ledger {
     /// As [`Ledger::commit`]; what was appended before stays.
     pub fn recover_orphans(&self, max_attempts: u32) -> Result<Recovered> {
         let mut recovered = Recovered::default();
-        let mut after: Option<Arc<str>> = None;
+        let mut after: Option<(u64, Arc<str>)> = None;
         loop {
-            let mut orphans = Vec::new();
-            let tasks = self.core().tasks.read().expect("no writer panics");
-            after = tasks.look_over(after.as_deref(), PAGE, |id, version, state, attempts| {
-                if state.has_executor() || attempts > max_attempts {
-                    orphans.push(Orphan { id: Arc::clone(id), version, state, attempts });
-                }
-            });
-            drop(tasks);
+            let (orphans, next) = self.core().ask(&|tasks| look_over(tasks, after.as_ref(), max_attempts))?;
+            after = next;
             repair(self, &orphans, max_attempts, &mut recovered)?;
             if after.is_none() {
                 return Ok(recovered);
             }
         }
     }
+}
+
+/// The orphans among the next so many tasks, and the place to go on after, as long as there is more.
+fn look_over(
+    tasks: &Tasks,
+    after: Option<&(u64, Arc<str>)>,
+    max_attempts: u32,
+) -> std::result::Result<(Vec<Orphan>, Option<(u64, Arc<str>)>), Untold> {
+    let mut orphans = Vec::new();
+    let after = after.map(|(hash, id)| (*hash, Realm::Tasks, &**id));
+    let mut last = None;
+    for (n, known) in tasks.walk(after, Class::LIVE_TASKS).enumerate() {
+        if n == PAGE {
+            return Ok((orphans, last));
+        }
+        let known = known?;
+        let slot = known.slot()?;
+        if let Some(record) = slot.record()
+            && (record.state.has_executor() || record.attempts > max_attempts)
+        {
+            let (state, attempts) = (record.state, record.attempts);
+            orphans.push(Orphan { id: Arc::clone(known.key()), version: slot.version, state, attempts });
+        }
+        last = Some((known.place().0, Arc::clone(known.key())));
+    }
+    Ok((orphans, None))
 }
 
 /// Repairs some tasks in one batch; where one of them has moved meanwhile, in smaller ones.

@@ -56,7 +56,7 @@ impl Reader {
     /// # Errors
     /// As [`Ledger::as_of`](crate::Ledger::as_of).
     pub fn as_of(&self, at: At) -> Result<View> {
-        View::replay(&self.view.log, &self.dir, self.view.at(), at)
+        View::as_of(&self.view.log, self.view.at(), at)
     }
 
     /// Reads what was appended since. Reads the whole log again.

@@ -92,10 +92,13 @@ impl Core {
                 commit.vouched = commit.vouched.max(placed);
                 commit.numbers = Each::default();
                 commit.active = Arc::clone(&new);
-                self.segments.write().expect("no reader panics").push(new);
+                // All that was placed is published: what this segment changed is complete.
+                self.tasks.write().expect("no reader panics").seal(old.header.number);
+                Arc::make_mut(&mut self.segments.write().expect("no reader panics")).push(new);
                 (commit.flying, commit.rolling) = (false, false);
                 drop(commit);
                 self.landed.notify_all();
+                self.bell.derive();
                 Ok(())
             }
             Err(Error::Io { action, path, source }) => {

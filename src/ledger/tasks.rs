@@ -26,8 +26,18 @@ use crate::storage::table::record::{Class, Classes, hash_of};
 #[derive(Debug, Clone)]
 pub(crate) enum Part {
     Table(Arc<Table>),
-    /// The segment with this number, and those before it that have no part of their own.
-    Layer { number: u64, layer: Arc<Layer> },
+    Layer { end: End, layer: Arc<Layer> },
+}
+
+/// Where a part ends, and how many records and notes there are in all by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Of the segment.
+    pub number: u64,
+    pub last: Seq,
+    pub at: u64,
+    pub counts: [u64; 9],
+    pub noted: u64,
 }
 
 /// All tasks and notes as of one seq.
@@ -78,11 +88,13 @@ impl From<Unfit> for Unfolded {
 }
 
 impl Part {
-    /// The last segment that it covers.
-    pub(crate) fn number(&self) -> u64 {
+    pub(crate) fn end(&self) -> End {
         match self {
-            Part::Table(table) => table.header.number,
-            Part::Layer { number, .. } => *number,
+            Part::Layer { end, .. } => *end,
+            Part::Table(table) => {
+                let TableHeader { number, last, at, counts, noted, .. } = table.header;
+                End { number, last, at, counts, noted }
+            }
         }
     }
 
@@ -186,7 +198,8 @@ impl Tasks {
     /// The segment with this number is sealed: what was changed in it becomes a part of its own, and the next one begins.
     pub(crate) fn seal(&mut self, number: u64) {
         let layer = Arc::new(std::mem::take(&mut self.recent));
-        Arc::make_mut(&mut self.parts).insert(0, Part::Layer { number, layer });
+        let end = End { number, last: self.head, at: self.at, counts: self.counts, noted: self.noted };
+        Arc::make_mut(&mut self.parts).insert(0, Part::Layer { end, layer });
     }
 
     /// Goes on behind a table that covers what comes next. Nothing may have been changed since the last part.
@@ -205,13 +218,19 @@ impl Tasks {
     pub(crate) fn replace(&mut self, table: Arc<Table>) {
         let TableHeader { kind, number, .. } = table.header;
         let covers = |part: &Part| match kind {
-            TableKind::Index => part.number() == number,
-            TableKind::Snapshot => part.number() <= number,
+            TableKind::Index => part.end().number == number,
+            TableKind::Snapshot => part.end().number <= number,
         };
         let parts = Arc::make_mut(&mut self.parts);
         let at = parts.iter().position(covers).expect("a table is made of what is there");
         parts.retain(|part| !covers(part));
         parts.insert(at, Part::Table(table));
+    }
+
+    /// Puts other parts in the place of those that end no later than a segment.
+    pub(crate) fn mend(&mut self, number: u64, parts: &[Part]) {
+        let newer = self.parts.iter().take_while(|part| part.end().number > number);
+        self.parts = Arc::new(newer.chain(parts).cloned().collect());
     }
 
     pub(crate) fn note_count(&self) -> u64 {
@@ -223,7 +242,11 @@ impl Tasks {
     }
 
     /// What is known of some classes, in order, from a place on, which is left out itself.
-    pub(crate) fn walk(&self, after: Option<(u64, Realm, &str)>, classes: Classes) -> impl Iterator<Item = Result<Known, Unfit>> {
+    pub(crate) fn walk(
+        &self,
+        after: Option<(u64, Realm, &str)>,
+        classes: Classes,
+    ) -> impl Iterator<Item = Result<Known, Unfit>> {
         let recent = std::iter::once(Source::Layer(&self.recent));
         let sources = recent.chain(self.parts.iter().map(Part::source)).collect();
         let from = after.map_or(0, |(hash, ..)| hash);

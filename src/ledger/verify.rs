@@ -11,10 +11,10 @@ use crate::ledger::check::decide_on;
 use crate::ledger::create::{has_ledger, inspect};
 use crate::ledger::options::Options;
 use crate::ledger::report::{Finding, Level, Severity, VerifyReport};
+use crate::ledger::tasks::{Tasks, Unfolded};
 use crate::model::rules::Refusal;
 use crate::model::seq::Seq;
 use crate::model::slot::Slot;
-use crate::model::tasks::Tasks;
 use crate::storage::identity::{self, Identity};
 use crate::storage::live::{self, Mark};
 use crate::storage::log::{Decoder, Evidence, Listing, LogEntry, check_last, check_place, check_sealed, judge, list};
@@ -72,7 +72,8 @@ pub(crate) fn run(vfs: &dyn Vfs, dir: &Path, level: Level, progress: &mut dyn Fn
         bytes: 0,
         writer: None,
     };
-    let tasks = Tasks::default();
+    // Nothing but the log is asked, in which no hash is stored.
+    let tasks = Tasks::new([0; 16]);
     let mut walker = Walker { report, level, bound: None, tasks, whole: true, done_bytes: 0, all_bytes: 0, progress };
     let ledger = names::ledger(dir);
     if !has_ledger(vfs, dir)? {
@@ -283,9 +284,14 @@ impl Walker<'_> {
             return;
         }
         let entry = &stored.entry;
-        let before = entry.about().and_then(|(realm, key)| self.tasks.slot(realm, key)).cloned();
+        let before = entry.about().map(|(realm, key)| self.tasks.slot(realm, key));
+        let before = before.transpose().expect("no table is asked").flatten();
         let problem = self.problem_of(stored, before.as_deref());
-        let folded = self.tasks.replay(entry, &stored.origin).err().map(|unfoldable| ("FOLD", unfoldable.0.to_owned()));
+        let folded = match self.tasks.replay(entry, &stored.origin) {
+            Ok(()) => None,
+            Err(Unfolded::Entry(unfoldable)) => Some(("FOLD", unfoldable.0.to_owned())),
+            Err(Unfolded::Unfit(unfit)) => unreachable!("no table is asked, and {unfit:?} cannot be read"),
+        };
         self.whole = folded.is_none();
         if let Some((code, what)) = problem.or(folded) {
             self.find(Finding {

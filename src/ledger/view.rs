@@ -1,15 +1,19 @@
 //! `View`: all tasks and notes as of one seq, and the questions about them. Nothing here can write.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
 
 use crate::error::{Error, Result};
-use crate::ledger::history::{Entries, History, LogView};
+use crate::ledger::derived::fold_sealed;
+use crate::ledger::history::{Entries, History};
+use crate::ledger::log::LogView;
+use crate::ledger::tasks::{Tasks, Unfolded, Untold};
 use crate::model::notes::{Note, NoteFilter, NotePage};
 use crate::model::seq::Seq;
 use crate::model::subject::Realm;
-use crate::model::tasks::{Counts, Filter, Page, Task, Tasks};
+use crate::model::tasks::{Counts, Filter, Page, Task};
 use crate::storage::names;
+use crate::storage::table::read::Unfit;
 
 /// A moment to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,58 +40,73 @@ pub enum At {
 #[derive(Debug, Clone)]
 pub struct View {
     pub(crate) log: LogView,
-    pub(crate) tasks: Arc<Tasks>,
-    pub(crate) dir: PathBuf,
-    pub(crate) splits_a_batch: bool,
-    pub(crate) is_final: bool,
+    tasks: Arc<RwLock<Arc<Tasks>>>,
+    /// Tables that turned out to be unfit while something was asked.
+    unfit: Arc<Mutex<Vec<Unfit>>>,
+    splits_a_batch: bool,
+    is_final: bool,
 }
 
 impl View {
+    /// What is known, as of where it stands.
+    pub(crate) fn new(log: LogView, tasks: Tasks) -> View {
+        View {
+            log: LogView { head: tasks.head, ..log },
+            tasks: Arc::new(RwLock::new(Arc::new(tasks))),
+            unfit: Arc::default(),
+            splits_a_batch: false,
+            is_final: true,
+        }
+    }
+
     /// Folds the entries up to a moment.
     ///
     /// # Errors
     /// [`Error::Ahead`] for a seq that is not there yet; [`Error::Damaged`] or [`Error::Io`] where an entry cannot be
     /// read back.
-    pub(crate) fn replay(log: &LogView, dir: &Path, head_at: u64, at: At) -> Result<View> {
+    pub(crate) fn as_of(log: &LogView, head_at: u64, at: At) -> Result<View> {
         if let At::Seq(asked) = at
             && asked > log.head
         {
             return Err(Error::Ahead { asked, head: log.head });
         }
-        let mut tasks = Tasks::default();
-        let mut splits_a_batch = false;
-        for stored in log.stored(Seq::FIRST) {
-            let stored = stored?;
-            let within = match at {
-                At::Seq(last) => stored.entry.seq <= last,
-                At::Millis(time) => stored.entry.at <= time,
-            };
-            if !within {
-                break;
-            }
-            tasks.replay(&stored.entry, &stored.origin).map_err(|unfoldable| {
-                Error::damaged(&names::log_dir(dir), None, Some(stored.entry.seq), unfoldable.0)
-            })?;
-            splits_a_batch = !stored.links.last_of_batch;
-        }
+        let (tasks, splits_a_batch) = tasks_at(log, at, &[])?;
         let is_final = match at {
             At::Seq(_) => true,
             At::Millis(time) => head_at > time,
         };
-        let log = LogView { head: tasks.head, ..log.clone() };
-        Ok(View { log, tasks: Arc::new(tasks), dir: dir.to_owned(), splits_a_batch, is_final })
+        Ok(View { splits_a_batch, is_final, ..View::new(log.clone(), tasks) })
+    }
+
+    /// Asks; where a table cannot be read, again without it.
+    fn ask<T>(&self, question: &dyn Fn(&Tasks) -> std::result::Result<T, Untold>) -> Result<T> {
+        loop {
+            let tasks = Arc::clone(&self.tasks.read().expect("nobody panics with it"));
+            let broken = match question(&tasks) {
+                Ok(answer) => return Ok(answer),
+                Err(Untold::Json(seq, message)) => return Err(bad_json(&self.log.home.dir, seq, &message)),
+                Err(Untold::Unfit(unfit)) => unfit,
+            };
+            let unfit = {
+                let mut unfit = self.unfit.lock().expect("nobody panics with it");
+                unfit.push(broken);
+                unfit.clone()
+            };
+            let (again, _) = tasks_at(&self.log, At::Seq(tasks.head), &unfit)?;
+            *self.tasks.write().expect("nobody panics with it") = Arc::new(again);
+        }
     }
 
     /// The last entry that it knows.
     #[must_use]
     pub fn seq(&self) -> Seq {
-        self.tasks.head
+        self.log.head
     }
 
     /// When that entry was placed, in milliseconds since the Unix epoch; 0 before everything.
     #[must_use]
     pub fn at(&self) -> u64 {
-        self.tasks.at
+        self.tasks.read().expect("nobody panics with it").at
     }
 
     /// Whether the moment falls within a batch, so that the view has a part of it.
@@ -107,7 +126,7 @@ impl View {
     /// # Errors
     /// [`Error::Damaged`] where its stored output is no JSON.
     pub fn get(&self, task: &str) -> Result<Option<Task>> {
-        self.tasks.get(task).map_err(bad_json(&self.dir))
+        self.ask(&|tasks| tasks.get(task))
     }
 
     /// The tasks that a filter lets through.
@@ -115,13 +134,13 @@ impl View {
     /// # Errors
     /// [`Error::Damaged`] where a stored output is no JSON.
     pub fn list(&self, filter: Filter) -> Result<Page> {
-        self.tasks.list(&filter).map_err(bad_json(&self.dir))
+        self.ask(&|tasks| tasks.list(&filter))
     }
 
     /// How many records are in each state.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.tasks.counts()
+        self.tasks.read().expect("nobody panics with it").counts()
     }
 
     /// The entries of one task, oldest first; none for a task that never was.
@@ -133,7 +152,8 @@ impl View {
     }
 
     fn history_of(&self, realm: Realm, key: &str) -> Result<History> {
-        self.log.history(realm, key, self.tasks.slot(realm, key).map(|slot| slot.seq))
+        let last = self.ask(&|tasks| Ok(tasks.slot(realm, key)?))?.map(|slot| slot.seq);
+        self.log.history(realm, key, last)
     }
 
     /// The note under this key, if there is one.
@@ -141,7 +161,7 @@ impl View {
     /// # Errors
     /// [`Error::Damaged`] where its stored value is no JSON.
     pub fn note(&self, key: &str) -> Result<Option<Note>> {
-        self.tasks.note(key).map_err(bad_json(&self.dir))
+        self.ask(&|tasks| tasks.note(key))
     }
 
     /// The notes that a filter lets through.
@@ -149,13 +169,13 @@ impl View {
     /// # Errors
     /// [`Error::Damaged`] where a stored value is no JSON.
     pub fn notes(&self, filter: NoteFilter) -> Result<NotePage> {
-        self.tasks.notes(&filter).map_err(bad_json(&self.dir))
+        self.ask(&|tasks| tasks.notes(&filter))
     }
 
     /// How many notes there are.
     #[must_use]
     pub fn note_count(&self) -> u64 {
-        self.tasks.note_count()
+        self.tasks.read().expect("nobody panics with it").note_count()
     }
 
     /// The entries of one note, oldest first; none for a note that never was.
@@ -173,8 +193,50 @@ impl View {
     }
 }
 
+/// All tasks and notes at a moment, and whether it falls within a batch.
+///
+/// # Errors
+/// What is read of the log is damaged, or cannot be read.
+pub(crate) fn tasks_at(log: &LogView, at: At, unfit: &[Unfit]) -> Result<(Tasks, bool)> {
+    let n = match at {
+        At::Seq(last) => log.segment_of(last),
+        At::Millis(time) => log.segments.partition_point(|segment| segment.header.base_at <= time).saturating_sub(1),
+    };
+    let mut unfit = unfit.to_vec();
+    loop {
+        let sealed = fold_sealed(&log.home, &log.segments, n, None, &unfit)?;
+        let mut tasks = sealed.tasks;
+        let mut splits_a_batch = false;
+        let mut broken = None;
+        for stored in log.stored(tasks.head.next()) {
+            let stored = stored?;
+            let within = match at {
+                At::Seq(last) => stored.entry.seq <= last,
+                At::Millis(time) => stored.entry.at <= time,
+            };
+            if !within {
+                break;
+            }
+            match tasks.replay(&stored.entry, &stored.origin) {
+                Ok(()) => splits_a_batch = !stored.links.last_of_batch,
+                Err(Unfolded::Unfit(unfit)) => {
+                    broken = Some(unfit);
+                    break;
+                }
+                Err(Unfolded::Entry(unfoldable)) => {
+                    let path = names::log_dir(&log.home.dir);
+                    return Err(Error::damaged(&path, None, Some(stored.entry.seq), unfoldable.0));
+                }
+            }
+        }
+        match broken {
+            None => return Ok((tasks, splits_a_batch)),
+            Some(broken) => unfit.push(broken),
+        }
+    }
+}
+
 /// A stored output or value that is no JSON is damage: nobody can have appended it.
-pub(crate) fn bad_json(dir: &Path) -> impl FnOnce((Seq, String)) -> Error {
-    let path = names::log_dir(dir);
-    move |(seq, message)| Error::damaged(&path, None, Some(seq), format!("a stored text is not JSON: {message}"))
+pub(crate) fn bad_json(dir: &Path, seq: Seq, message: &str) -> Error {
+    Error::damaged(&names::log_dir(dir), None, Some(seq), format!("a stored text is not JSON: {message}"))
 }

@@ -20,7 +20,7 @@ use crate::storage::frame::FrameKind;
 use crate::storage::identity::Identity;
 use crate::storage::live::Mark;
 use crate::storage::names;
-use crate::storage::scan::{Frame, Position, Stop, WalkEnd, frame_at, walk};
+use crate::storage::scan::{Frame, Position, Stop, WalkEnd, walk};
 use crate::storage::segment::{FramePlace, HEADER_BYTES, Predecessor, SealSlot, Segment};
 use crate::vfs::ops::{Access, DirEntry, Kind, Vfs};
 
@@ -410,20 +410,4 @@ fn malformed(segment: &Segment, frame: &Frame, what: String) -> Error {
         Some(frame.header.first),
         format!("the body of a frame is malformed: {what}"),
     )
-}
-
-/// Finds the frame with a seq, and reads it; with `mmap`, from memory where its segment is sealed.
-///
-/// # Errors
-/// It cannot be read back.
-pub(crate) fn frame_with(segments: &[Arc<Segment>], seq: Seq, mmap: bool) -> Result<(Arc<Segment>, Frame)> {
-    let n = segments.partition_point(|segment| segment.header.base <= seq);
-    let segment = n.checked_sub(1).and_then(|n| segments.get(n)).expect("seqs from 1 on are in some segment");
-    let place = {
-        let places = segment.frames.read().expect("no writer panics");
-        let n = places.partition_point(|place| place.first <= seq);
-        n.checked_sub(1).and_then(|n| places.get(n)).copied().expect("every frame was replayed or written")
-    };
-    let map = (mmap && n < segments.len()).then(|| segment.map()).flatten();
-    Ok((Arc::clone(segment), frame_at(segment, place.offset, place.first, map)?))
 }

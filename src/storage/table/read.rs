@@ -204,7 +204,7 @@ impl Table {
     ///
     /// # Errors
     /// A block cannot be read.
-    pub(super) fn place(&self, n: u64) -> Result<FramePlace, Unfit> {
+    pub(crate) fn place(&self, n: u64) -> Result<FramePlace, Unfit> {
         Ok(self.place_in(&self.block(self.header.places_from() + n / PLACES)?, n % PLACES))
     }
 

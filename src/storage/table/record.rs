@@ -53,7 +53,7 @@ pub(crate) fn hash_of(hash_key: &[u8; 16], realm: Realm, key: &str) -> u64 {
 
 impl Class {
     const REMOVED_TASK: Class = Class(9);
-    const NOTE: Class = Class(10);
+    pub(crate) const NOTE: Class = Class(10);
     const REMOVED_NOTE: Class = Class(11);
     pub(crate) const ALL: Classes = (1 << 12) - 1;
     /// All that are live tasks.

@@ -1,0 +1,130 @@
+//! `LogView`: the segments as of some head, and where the frame with a seq is.
+//!
+//! The frames of the active segment are known in memory, those of a sealed one from its index. Where there is none that fits,
+//! the segment is walked once, and its frames are known in memory, too.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use crate::error::Result;
+use crate::ledger::derived::{Home, index_of};
+use crate::model::seq::Seq;
+use crate::storage::log::replay_sealed;
+use crate::storage::segment::{FramePlace, Segment};
+use crate::storage::table::read::Table;
+
+/// So many indexes are kept open to find frames by.
+const INDEXES_MAX: usize = 64;
+
+/// The segments as of some head.
+#[derive(Debug, Clone)]
+pub(crate) struct LogView {
+    pub segments: Arc<Vec<Arc<Segment>>>,
+    pub head: Seq,
+    pub home: Arc<Home>,
+    pub indexes: Indexes,
+}
+
+/// Indexes that were used lately, by the number of their segment; `None` where there is none that fits.
+pub(crate) type Indexes = Arc<Mutex<BTreeMap<u64, Option<Arc<Table>>>>>;
+
+/// Where the frames of a segment are.
+#[derive(Debug)]
+pub(crate) enum Places {
+    Index(Arc<Table>),
+    Walked(Vec<FramePlace>),
+}
+
+impl LogView {
+    /// The position of the segment with a seq.
+    pub(crate) fn segment_of(&self, seq: Seq) -> usize {
+        self.segments.partition_point(|segment| segment.header.base <= seq).saturating_sub(1)
+    }
+
+    /// Whether a segment has a successor.
+    pub(crate) fn is_sealed(&self, n: usize) -> bool {
+        n + 1 < self.segments.len()
+    }
+
+    /// Where the frames of a segment are.
+    ///
+    /// # Errors
+    /// It must be walked, and that cannot be done.
+    pub(crate) fn places(&self, n: usize) -> Result<Places> {
+        match self.index(n) {
+            Some(index) => Ok(Places::Index(index)),
+            None => self.walked(n).map(Places::Walked),
+        }
+    }
+
+    /// Where the frame with a seq begins.
+    ///
+    /// # Errors
+    /// The segment must be walked, and that cannot be done.
+    pub(crate) fn place_of(&self, n: usize, seq: Seq) -> Result<Option<FramePlace>> {
+        {
+            let frames = self.segments.get(n).map(|segment| segment.frames.read().expect("no writer panics"));
+            if let Some(frames) = frames.filter(|frames| !frames.is_empty()) {
+                return Ok(last_at(&frames, seq));
+            }
+        }
+        if let Some(index) = self.index(n)
+            && let Ok(place) = index.place_of(seq)
+        {
+            return Ok(place);
+        }
+        self.walked(n).map(|frames| last_at(&frames, seq))
+    }
+
+    fn index(&self, n: usize) -> Option<Arc<Table>> {
+        let segment = self.segments.get(n)?;
+        let named = self.segments.get(n + 1)?.header.predecessor?;
+        if !segment.frames.read().expect("no writer panics").is_empty() {
+            return None;
+        }
+        let number = segment.header.number;
+        let known = self.indexes.lock().expect("nobody panics with it").get(&number).cloned();
+        if let Some(known) = known {
+            return known;
+        }
+        let index = index_of(&self.home, segment, &named, &mut Vec::new());
+        let mut indexes = self.indexes.lock().expect("nobody panics with it");
+        if indexes.len() >= INDEXES_MAX {
+            indexes.clear();
+        }
+        indexes.insert(number, index.clone());
+        index
+    }
+
+    /// The frames that are known in memory; a sealed segment without any is walked first.
+    pub(crate) fn walked(&self, n: usize) -> Result<Vec<FramePlace>> {
+        let Some(segment) = self.segments.get(n) else { return Ok(Vec::new()) };
+        let named = self.segments.get(n + 1).and_then(|next| next.header.predecessor);
+        if let Some(named) = named.filter(|named| named.last >= segment.header.base)
+            && segment.frames.read().expect("no writer panics").is_empty()
+        {
+            replay_sealed(segment, &named, &mut |_, _| Ok(()))?;
+        }
+        Ok(segment.frames.read().expect("no writer panics").clone())
+    }
+}
+
+impl Places {
+    /// The place of a frame, counted from 0; `None` behind the last.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub(crate) fn get(&self, n: u64) -> std::result::Result<Option<FramePlace>, crate::storage::table::read::Unfit> {
+        match self {
+            Places::Walked(places) => Ok(places.get(n as usize).copied()),
+            Places::Index(index) if n < index.header.places => index.place(n).map(Some),
+            Places::Index(_) => Ok(None),
+        }
+    }
+}
+
+/// The last place that begins at or before a seq.
+fn last_at(places: &[FramePlace], seq: Seq) -> Option<FramePlace> {
+    let n = places.partition_point(|place| place.first <= seq);
+    n.checked_sub(1).and_then(|n| places.get(n)).copied()
+}
