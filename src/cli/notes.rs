@@ -8,13 +8,15 @@ use crate::cli::args::{NoteArgs, NotesArgs, Setting};
 use crate::cli::entry::{self, Naming};
 use crate::cli::fail::Failure;
 use crate::cli::look;
-use crate::cli::out::{Form, Out};
+use crate::cli::out::{Form, Out, remark};
 use crate::cli::show::section;
 use crate::cli::text::{clip, left, safe, safe_lines, width};
 use crate::cli::time::stamp;
 
 /// How many notes are asked for at a time, and fitted into columns together.
 const PAGE: usize = 1000;
+/// So many are sorted by key at most: what they say may be long.
+const SORTED_MAX: usize = 10_000;
 /// A key longer than this pushes its own line only.
 const KEY_COLUMNS: usize = 40;
 /// How much of a value is shown.
@@ -24,15 +26,23 @@ const VALUE_COLUMNS: usize = 80;
 pub(crate) fn list(args: &NotesArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let look = look::open(setting, &args.moment, out.form)?;
     let filter = NoteFilter::new().prefix(args.prefix.as_str());
-    let (mut shown, mut next) = (0, Some(filter.clone()));
-    while let Some(page) = next.take() {
-        let page = look.view.notes(page.limit(PAGE))?;
-        shown += page.notes.len();
+    let page = look.view.notes(filter.clone().limit(SORTED_MAX))?;
+    let (mut notes, mut next) = (page.notes, page.next);
+    if next.is_none() {
+        notes.sort_by(|a, b| a.key.cmp(&b.key));
+    } else {
+        remark(out.form, "more than ten thousand notes: they come in the ledger's own order, not sorted by key");
+    }
+    let mut shown = 0;
+    loop {
+        shown += notes.len();
         match out.form {
-            Form::Json => page.notes.iter().try_for_each(|note| out.json(note))?,
-            Form::People => print(&page.notes, out)?,
+            Form::Json => notes.iter().try_for_each(|note| out.json(note))?,
+            Form::People => print(&notes, out)?,
         }
-        next = page.next.map(|token| filter.clone().after(token));
+        let Some(token) = next.take() else { break };
+        let page = look.view.notes(filter.clone().limit(PAGE).after(token))?;
+        (notes, next) = (page.notes, page.next);
     }
     if out.form == Form::People {
         writeln!(out, "{shown} of {} notes, {}", look.view.note_count(), look.as_of())?;

@@ -56,6 +56,8 @@ pub(crate) struct Core {
     pub segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     pub indexes: Indexes,
     pub home: Arc<Home>,
+    /// Held by the one that makes tables; no commit waits for it.
+    pub deriving: Mutex<()>,
     /// Tables that turned out to be unfit, and are not made again yet.
     pub unfit: Mutex<Vec<Unfit>>,
     pub gate: Gate,

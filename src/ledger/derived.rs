@@ -280,6 +280,34 @@ fn header_of(kind: TableKind, home: &Home, first: Seq, end: End, named: &Predece
     }
 }
 
+/// Removes old snapshots: the newest two stay, and of older ones one for each power of two of the distance to the newest,
+/// so that the past is never far from one.
+///
+/// # Errors
+/// One cannot be removed.
+pub(crate) fn thin_out(home: &Home) -> Result<()> {
+    let snapshots = list(&*home.vfs, &home.dir).snapshots;
+    let kept = kept(&snapshots.keys().copied().collect::<Vec<_>>());
+    let mut removed = false;
+    for (_, path) in snapshots.iter().filter(|(last, _)| !kept.contains(last)) {
+        remove(&*home.vfs, path).map_err(Error::io("remove", path))?;
+        removed = true;
+    }
+    let dir = names::snapshot_dir(&home.dir);
+    if removed { home.vfs.sync_dir(&dir).map_err(Error::io("sync", &dir)) } else { Ok(()) }
+}
+
+/// Which of these snapshots, the oldest first, stay.
+fn kept(snapshots: &[Seq]) -> Vec<Seq> {
+    let Some(newest) = snapshots.last() else { return Vec::new() };
+    // The oldest of each, so that what stays now stays when newer ones come.
+    let mut octaves: BTreeMap<Option<u32>, Seq> = BTreeMap::new();
+    for last in snapshots {
+        octaves.entry((newest.0 - last.0).checked_ilog2()).or_insert(*last);
+    }
+    octaves.into_values().chain(snapshots.iter().rev().take(2).copied()).collect()
+}
+
 /// Why a table was not made.
 #[derive(Debug)]
 pub(crate) enum Unmade {
@@ -350,5 +378,29 @@ fn remove(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
     match vfs.remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_snapshots_stay_and_older_ones_thin_out() {
+        let mut snapshots: Vec<Seq> = Vec::new();
+        for last in (10..100_000).step_by(10) {
+            snapshots.push(Seq(last));
+            let kept = kept(&snapshots);
+            snapshots.retain(|last| kept.contains(last));
+            assert!(snapshots.len() <= 20, "{snapshots:?}");
+            let newest: Vec<u64> = snapshots.iter().rev().take(2).map(|last| last.0).collect();
+            assert!(newest == [last, last - 10] || newest == [10], "{snapshots:?}");
+            // A moment is at most about as far from a snapshot before it as from now.
+            for pair in snapshots.windows(2) {
+                let [before, after] = pair else { unreachable!("pairs") };
+                assert!(after.0 - before.0 <= 2 * (last - after.0) + 20, "{snapshots:?}");
+            }
+        }
+        assert!(snapshots.len() > 6, "{snapshots:?}");
     }
 }

@@ -288,6 +288,26 @@ impl Ledger {
 
     /// All tasks as of a moment.
     ///
+    /// Makes a snapshot of all sealed segments, if there is none yet; the last seq that it covers, which is `Seq(0)` as long
+    /// as no segment is sealed. Appends go on meanwhile.
+    ///
+    /// Snapshots are also made without being asked for: they only save time, when the ledger is opened or asked about the past.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let ledger = taskledger::Ledger::open(dir.path())?;
+    /// use taskledger::{Event, Seq};
+    /// ledger.append("a", Event::created())?;
+    /// assert_eq!(ledger.snapshot()?, Seq(0), "the only segment is still written");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be written or the log cannot be read; [`Error::Damaged`].
+    pub fn snapshot(&self) -> Result<Seq> {
+        maintain::snapshot(self.core())
+    }
+
     /// # Errors
     /// [`Error::Ahead`] for a seq that is not there yet; [`Error::Damaged`] or [`Error::Io`] where an entry cannot be
     /// read back.

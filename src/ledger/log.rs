@@ -4,14 +4,16 @@
 //! the segment is walked once, and its frames are known in memory, too.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::ledger::derived::{Home, index_of};
+use crate::ledger::primitives::Mutex;
 use crate::model::seq::Seq;
-use crate::storage::log::replay_sealed;
+use crate::storage::log::{decode_body, replay_sealed};
+use crate::storage::scan::frame_at;
 use crate::storage::segment::{FramePlace, Segment};
-use crate::storage::table::read::Table;
+use crate::storage::table::read::{Table, Unfit};
 
 /// So many indexes are kept open to find frames by.
 const INDEXES_MAX: usize = 64;
@@ -57,23 +59,58 @@ impl LogView {
         }
     }
 
-    /// Where the frame with a seq begins.
+    /// Where the frame with a seq of a segment begins.
     ///
     /// # Errors
     /// The segment must be walked, and that cannot be done.
     pub(crate) fn place_of(&self, n: usize, seq: Seq) -> Result<Option<FramePlace>> {
+        self.last_place(n, &|place| place.first <= seq, &|index| index.place_of(seq))
+    }
+
+    /// Where the last frame of a segment begins whose first entry was placed at or before a time.
+    ///
+    /// # Errors
+    /// As [`LogView::place_of`].
+    pub(crate) fn place_at(&self, n: usize, time: u64) -> Result<Option<FramePlace>> {
+        self.last_place(n, &|place| place.at <= time, &|index| index.place_at(time))
+    }
+
+    fn last_place(
+        &self,
+        n: usize,
+        holds: &dyn Fn(&FramePlace) -> bool,
+        in_index: &dyn Fn(&Table) -> std::result::Result<Option<FramePlace>, Unfit>,
+    ) -> Result<Option<FramePlace>> {
+        let last = |places: &[FramePlace]| {
+            let n = places.partition_point(holds);
+            n.checked_sub(1).and_then(|n| places.get(n)).copied()
+        };
         {
             let frames = self.segments.get(n).map(|segment| segment.frames.read().expect("no writer panics"));
             if let Some(frames) = frames.filter(|frames| !frames.is_empty()) {
-                return Ok(last_at(&frames, seq));
+                return Ok(last(&frames));
             }
         }
         if let Some(index) = self.index(n)
-            && let Ok(place) = index.place_of(seq)
+            && let Ok(place) = in_index(&index)
         {
             return Ok(place);
         }
-        self.walked(n).map(|frames| last_at(&frames, seq))
+        self.walked(n).map(|frames| last(&frames))
+    }
+
+    /// The last entry that was placed at or before a time; `Seq(0)` where none was.
+    ///
+    /// # Errors
+    /// An entry that was placed then cannot be read back.
+    pub(crate) fn seq_at(&self, time: u64) -> Result<Seq> {
+        let n = self.segments.partition_point(|segment| segment.header.base_at <= time).saturating_sub(1);
+        let Some(segment) = self.segments.get(n) else { return Ok(Seq::ZERO) };
+        let before = Seq(segment.header.base.0 - 1);
+        let Some(place) = self.place_at(n, time)? else { return Ok(before) };
+        let frame = frame_at(segment, place.offset, place.first, None)?;
+        let within = decode_body(segment, &frame)?.into_iter().take_while(|stored| stored.entry.at <= time);
+        Ok(within.last().map_or(before, |stored| stored.entry.seq).min(self.head))
     }
 
     fn index(&self, n: usize) -> Option<Arc<Table>> {
@@ -114,17 +151,11 @@ impl Places {
     ///
     /// # Errors
     /// The index cannot be read.
-    pub(crate) fn get(&self, n: u64) -> std::result::Result<Option<FramePlace>, crate::storage::table::read::Unfit> {
+    pub(crate) fn get(&self, n: u64) -> std::result::Result<Option<FramePlace>, Unfit> {
         match self {
             Places::Walked(places) => Ok(places.get(n as usize).copied()),
             Places::Index(index) if n < index.header.places => index.place(n).map(Some),
             Places::Index(_) => Ok(None),
         }
     }
-}
-
-/// The last place that begins at or before a seq.
-fn last_at(places: &[FramePlace], seq: Seq) -> Option<FramePlace> {
-    let n = places.partition_point(|place| place.first <= seq);
-    n.checked_sub(1).and_then(|n| places.get(n)).copied()
 }

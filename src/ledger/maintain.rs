@@ -10,10 +10,11 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::ledger::bell::Call;
 use crate::ledger::core::Core;
-use crate::ledger::derived::{Unmade, make_index, make_snapshot};
+use crate::ledger::derived::{Unmade, make_index, make_snapshot, thin_out};
 use crate::ledger::roll::next_capacity;
 use crate::ledger::spare;
 use crate::ledger::tasks::Part;
+use crate::model::seq::Seq;
 use crate::storage::frame::FrameKind;
 use crate::storage::table::page::TableKind;
 
@@ -57,6 +58,23 @@ fn answer(core: &Core, call: Call) {
 /// # Errors
 /// Why one could not be made.
 pub(crate) fn derive(core: &Core) -> Result<()> {
+    derive_until(core, wants_snapshot)
+}
+
+/// Makes a snapshot of all sealed segments, if there is none yet; the last seq that it covers.
+///
+/// # Errors
+/// Why it could not be made.
+pub(crate) fn snapshot(core: &Core) -> Result<Seq> {
+    let is_one = |part: &Part| matches!(part, Part::Table(table) if table.header.kind == TableKind::Snapshot);
+    derive_until(core, |parts| parts.first().is_some_and(|newest| !is_one(newest)))?;
+    let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
+    Ok(parts.iter().find(|part| is_one(part)).map_or(Seq::ZERO, |part| part.end().last))
+}
+
+/// As [`derive`], with another rule for snapshots.
+fn derive_until(core: &Core, wants_snapshot: impl Fn(&[Part]) -> bool) -> Result<()> {
+    let _only_one = core.deriving.lock().expect("nobody panics with it");
     let modes = (core.options.dir_mode, core.options.file_mode);
     let sync_every = core.options.durability.sync_every();
     let mut pause = || {
@@ -71,25 +89,25 @@ pub(crate) fn derive(core: &Core) -> Result<()> {
             let n = segments.binary_search_by_key(&number, |segment| segment.header.number).ok()?;
             Some((segments.get(n)?, segments.get(n + 1)?.header.predecessor?))
         };
-        let made = if let Some(part) = parts.iter().rev().find(|part| matches!(part, Part::Layer { .. })) {
-            let Some((segment, named)) = at(part.end().number) else { return Ok(()) };
-            let made = make_index(&core.home, modes, segment, &named, part, &mut pause);
-            if made.is_ok() {
-                core.indexes.lock().expect("nobody panics with it").remove(&segment.header.number);
-                segment.frames.write().expect("no reader panics").clear();
-            }
-            made
-        } else if wants_snapshot(&parts) {
-            let newest = parts.first().expect("it has parts");
-            let Some((_, named)) = at(newest.end().number) else { return Ok(()) };
-            make_snapshot(&core.home, modes, &named, &parts, &mut pause)
-        } else {
-            return Ok(());
+        let unindexed = parts.iter().rev().find(|part| matches!(part, Part::Layer { .. }));
+        let newest = parts.first().filter(|_| wants_snapshot(&parts));
+        let Some(part) = unindexed.or(newest) else { return Ok(()) };
+        // A roll seals first, and lists its segment then.
+        let Some((segment, named)) = at(part.end().number) else { return Ok(()) };
+        let made = match part {
+            Part::Layer { .. } => make_index(&core.home, modes, segment, &named, part, &mut pause),
+            Part::Table(_) => make_snapshot(&core.home, modes, &named, &parts, &mut pause),
         };
         match made {
             Ok(table) => {
                 core.unfit.lock().expect("nobody panics with it").retain(|unfit| unfit.path != table.path);
-                core.tasks.write().expect("no reader panics").replace(table);
+                core.tasks.write().expect("no reader panics").replace(Arc::clone(&table));
+                if table.header.kind == TableKind::Index {
+                    core.indexes.lock().expect("nobody panics with it").remove(&segment.header.number);
+                    segment.frames.write().expect("no reader panics").clear();
+                } else {
+                    thin_out(&core.home)?;
+                }
             }
             Err(Unmade::Unfit(unfit)) => core.mend(&unfit)?,
             Err(Unmade::Failed(error)) => return Err(error),

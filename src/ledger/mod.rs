@@ -2,6 +2,8 @@
 
 pub mod options;
 
+mod primitives;
+
 pub mod batch;
 
 pub mod tasks;
@@ -15,8 +17,6 @@ pub mod history;
 pub mod view;
 
 mod check;
-
-mod primitives;
 
 mod word;
 

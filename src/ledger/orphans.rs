@@ -87,11 +87,12 @@ fn look_over(
     max_attempts: u32,
 ) -> std::result::Result<(Vec<Orphan>, Option<(u64, Arc<str>)>), Untold> {
     let mut orphans = Vec::new();
-    let after = after.map(|(hash, id)| (*hash, Realm::Tasks, &**id));
-    let mut last = None;
-    for (n, known) in tasks.walk(after, Class::LIVE_TASKS).enumerate() {
+    let place = after.map(|(hash, id)| (*hash, Realm::Tasks, &**id));
+    let (mut last, mut more) = (None, false);
+    for (n, known) in tasks.walk(place, Class::LIVE_TASKS).enumerate() {
         if n == PAGE {
-            return Ok((orphans, last));
+            more = true;
+            break;
         }
         let known = known?;
         let slot = known.slot()?;
@@ -103,7 +104,9 @@ fn look_over(
         }
         last = Some((known.place().0, Arc::clone(known.key())));
     }
-    Ok((orphans, None))
+    // By id, so that nothing hangs on the key of the hash.
+    orphans.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok((orphans, last.filter(|_| more)))
 }
 
 /// Repairs some tasks in one batch; where one of them has moved meanwhile, in smaller ones.

@@ -1,12 +1,13 @@
 //! `View`: all tasks and notes as of one seq, and the questions about them. Nothing here can write.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::derived::fold_sealed;
 use crate::ledger::history::{Entries, History};
 use crate::ledger::log::LogView;
+use crate::ledger::primitives::{Mutex, RwLock};
 use crate::ledger::tasks::{Tasks, Unfolded, Untold};
 use crate::model::notes::{Note, NoteFilter, NotePage};
 use crate::model::seq::Seq;
@@ -70,7 +71,11 @@ impl View {
         {
             return Err(Error::Ahead { asked, head: log.head });
         }
-        let (tasks, splits_a_batch) = tasks_at(log, at, &[])?;
+        let last = match at {
+            At::Seq(last) => last,
+            At::Millis(time) => log.seq_at(time)?,
+        };
+        let (tasks, splits_a_batch) = tasks_at(log, last, &[])?;
         let is_final = match at {
             At::Seq(_) => true,
             At::Millis(time) => head_at > time,
@@ -92,7 +97,7 @@ impl View {
                 unfit.push(broken);
                 unfit.clone()
             };
-            let (again, _) = tasks_at(&self.log, At::Seq(tasks.head), &unfit)?;
+            let (again, _) = tasks_at(&self.log, tasks.head, &unfit)?;
             *self.tasks.write().expect("nobody panics with it") = Arc::new(again);
         }
     }
@@ -193,28 +198,20 @@ impl View {
     }
 }
 
-/// All tasks and notes at a moment, and whether it falls within a batch.
+/// All tasks and notes after an entry, and whether that is within a batch.
 ///
 /// # Errors
 /// What is read of the log is damaged, or cannot be read.
-pub(crate) fn tasks_at(log: &LogView, at: At, unfit: &[Unfit]) -> Result<(Tasks, bool)> {
-    let n = match at {
-        At::Seq(last) => log.segment_of(last),
-        At::Millis(time) => log.segments.partition_point(|segment| segment.header.base_at <= time).saturating_sub(1),
-    };
+fn tasks_at(log: &LogView, last: Seq, unfit: &[Unfit]) -> Result<(Tasks, bool)> {
     let mut unfit = unfit.to_vec();
     loop {
-        let sealed = fold_sealed(&log.home, &log.segments, n, None, &unfit)?;
+        let sealed = fold_sealed(&log.home, &log.segments, log.segment_of(last), None, &unfit)?;
         let mut tasks = sealed.tasks;
         let mut splits_a_batch = false;
         let mut broken = None;
         for stored in log.stored(tasks.head.next()) {
             let stored = stored?;
-            let within = match at {
-                At::Seq(last) => stored.entry.seq <= last,
-                At::Millis(time) => stored.entry.at <= time,
-            };
-            if !within {
+            if stored.entry.seq > last {
                 break;
             }
             match tasks.replay(&stored.entry, &stored.origin) {

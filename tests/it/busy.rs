@@ -71,7 +71,7 @@ fn a_reader_opens_beside_a_writer_that_appends_between_its_reads() {
     let (busy, options) = busy(home.path());
     let before = busy.ledger.head();
     let reader = options.open_read_only(home.path()).expect("nothing is damaged");
-    assert!(busy.reads.load(Ordering::SeqCst) > 2, "the writer went on meanwhile");
+    assert!(busy.reads.load(Ordering::SeqCst) > 0, "the writer went on meanwhile");
     assert!(
         reader.view().seq() >= before && reader.report().writer.is_some_and(|writer| writer.pid == std::process::id())
     );

@@ -126,7 +126,7 @@ impl Record {
         assert!(length <= RECORD_BYTES_MAX, "a record of {length} bytes");
         out.extend_from_slice(&(length as u32).to_le_bytes());
         out.extend_from_slice(&self.hash.to_le_bytes());
-        out.push(self.class.0);
+        out.push(self.class.number());
         out.extend_from_slice(&(self.key.len() as u16).to_le_bytes());
         out.extend_from_slice(self.key.as_bytes());
         out.extend_from_slice(&self.body);

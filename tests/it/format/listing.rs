@@ -47,7 +47,11 @@ pub fn read(dir: &Path) -> Files {
     hexes
         .map(|path| {
             let stem = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
-            let name = if stem.ends_with(".log") { format!("log/{stem}") } else { stem };
+            let name = match stem.rsplit_once('.') {
+                Some((_, "log")) => format!("log/{stem}"),
+                Some((_, "idx")) => format!("idx/{stem}"),
+                _ => stem,
+            };
             let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             (name, from_hex(&text))
         })
