@@ -71,6 +71,8 @@ fn object(path: String, view: &View, report: &OpenReport, size: Size) -> Object 
     let states: Map<String, Value> =
         TaskState::ALL.map(|state| (state.name().to_owned(), counts.of(state).into())).into_iter().collect();
     let gaps: Vec<Value> = report.gaps.iter().map(region).collect();
+    let unfit = |(file, what): &(PathBuf, String)| json!({"file": file.to_string_lossy(), "what": what});
+    let unfit: Vec<Value> = report.unfit.iter().map(unfit).collect();
     let fields = [
         ("path", Some(path.into())),
         ("uuid", Some(uuid(&report.uuid).into())),
@@ -89,6 +91,7 @@ fn object(path: String, view: &View, report: &OpenReport, size: Size) -> Object 
         ("disk_bytes", Some(size.bytes.into())),
         ("left_out", report.left_out.as_ref().map(region)),
         ("gaps", Some(gaps.into())),
+        ("unfit", Some(unfit.into())),
     ];
     let there = fields.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
     there.fold(Object::new("taskledger.info/1"), |object, (name, value)| object.with(name, value))
@@ -139,6 +142,9 @@ fn print(path: &str, view: &View, report: &OpenReport, size: Size, out: &mut Out
     {
         let region = format!("bytes {} to {} of {}", bytes.start, bytes.end, safe(&file.to_string_lossy()));
         section(out, name, &region)?;
+    }
+    for (file, what) in &report.unfit {
+        section(out, "unfit", &format!("{}: {what}", safe(&file.to_string_lossy())))?;
     }
     Ok(())
 }

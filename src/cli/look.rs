@@ -40,6 +40,11 @@ pub(crate) fn open(setting: &Setting, moment: &Moment, form: Form) -> Result<Loo
             "the last {them} written, but nobody was told that they are safe; opening for writing keeps them"
         ));
     }
+    for (path, what) in &report.unfit {
+        let path = safe(&path.to_string_lossy()).into_owned();
+        remarks
+            .push(format!("{path} could not be used ({what}), and the log was read; the next writer makes it again"));
+    }
     if !remarks.is_empty() {
         remark(form, &remarks.join("; "));
     }

@@ -151,7 +151,7 @@ fn fold_once(
                 tasks.seal(segment.header.number);
                 let part = tasks.parts().first().cloned().expect("it was sealed just now");
                 if let Some(modes) = keep
-                    && let Ok(index) = make_index(home, modes, segment, &named, &part, &mut || {})
+                    && let Ok(index) = make_index(home, modes, segment, &named, &part, &mut || Ok(()))
                 {
                     segment.frames.write().expect("no reader panics").clear();
                     tasks.replace(index);
@@ -237,7 +237,7 @@ pub(crate) fn make_index(
     segment: &Segment,
     named: &Predecessor,
     part: &Part,
-    pause: &mut dyn FnMut(),
+    pause: &mut dyn FnMut() -> io::Result<()>,
 ) -> std::result::Result<Arc<Table>, Unmade> {
     let path = names::index(&home.dir, segment.header.number, segment.header.base);
     let header = header_of(TableKind::Index, home, segment.header.base, part.end(), named);
@@ -254,7 +254,7 @@ pub(crate) fn make_snapshot(
     modes: (u32, u32),
     named: &Predecessor,
     parts: &[Part],
-    pause: &mut dyn FnMut(),
+    pause: &mut dyn FnMut() -> io::Result<()>,
 ) -> std::result::Result<Arc<Table>, Unmade> {
     let newest = parts.first().expect("a snapshot is made of something");
     let header = header_of(TableKind::Snapshot, home, Seq::FIRST, newest.end(), named);
@@ -324,13 +324,13 @@ fn make(
     header: TableHeader,
     parts: &[Part],
     places: &[FramePlace],
-    pause: &mut dyn FnMut(),
+    pause: &mut dyn FnMut() -> io::Result<()>,
 ) -> std::result::Result<Arc<Table>, Unmade> {
     let vfs = &*home.vfs;
     let dir = path.parent().expect("a table lies in a directory");
     let failed = |action: &'static str, path: &Path| {
         let path = path.to_owned();
-        move |source| Unmade::Failed(Error::io(action, &path)(source))
+        move |source: io::Error| Unmade::Failed(no_space_or(Error::io(action, &path)(source)))
     };
     match vfs.create_dir(dir, dir_mode) {
         Ok(()) => vfs.sync_dir(&home.dir).map_err(failed("sync", &home.dir))?,
@@ -360,17 +360,30 @@ fn write_and_check(
     header: TableHeader,
     parts: &[Part],
     places: &[FramePlace],
-    pause: &mut dyn FnMut(),
+    pause: &mut dyn FnMut() -> io::Result<()>,
 ) -> std::result::Result<(), Unmade> {
-    let file = vfs.create(path, mode).map_err(Error::io("create", path)).map_err(Unmade::Failed)?;
+    let file =
+        vfs.create(path, mode).map_err(Error::io("create", path)).map_err(no_space_or).map_err(Unmade::Failed)?;
     let mut records = Merge::new(parts.iter().map(Part::source).collect(), 0, Class::ALL);
     let mut records = records.by_ref().map(|known| known.map(Known::into_record));
     write(path, &*file, header, &mut records, places, pause).map_err(|unwritten| match unwritten {
         Unwritten::Source(unfit) => Unmade::Unfit(unfit),
-        Unwritten::Failed(error) => Unmade::Failed(error),
+        Unwritten::Failed(error) => Unmade::Failed(no_space_or(error)),
     })?;
     let written = Table::open(vfs, path, false).and_then(|table| check(&table, pause));
     written.map_err(|unfit| Unmade::Failed(Error::damaged(&unfit.path, None, None, unfit.what)))
+}
+
+/// A full disk has an error of its own: there is something that can be done about it.
+fn no_space_or(error: Error) -> Error {
+    match error {
+        Error::Io { path, source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+        {
+            Error::NoSpace { path, source }
+        }
+        other => other,
+    }
 }
 
 /// Removes a file that may be missing.

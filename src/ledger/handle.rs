@@ -303,7 +303,8 @@ impl Ledger {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be written or the log cannot be read; [`Error::Damaged`].
+    /// [`Error::Io`] or [`Error::NoSpace`] where it cannot be written; [`Error::Io`] or [`Error::Damaged`] where the log
+    /// cannot be read; [`Error::Closed`], [`Error::Poisoned`].
     pub fn snapshot(&self) -> Result<Seq> {
         maintain::snapshot(self.core())
     }
@@ -327,8 +328,8 @@ impl Ledger {
         self.core().serve();
         maintain::sync(self.core());
         maintain::prepare_spare(self.core())?;
-        maintain::derive(self.core())?;
-        maintain::vouch(self.core())
+        maintain::vouch(self.core())?;
+        maintain::derive(self.core())
     }
 
     /// Makes all that was placed durable and ends in order. Appends through other handles are refused from then on;

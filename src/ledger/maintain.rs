@@ -4,6 +4,7 @@
 //! The thread never holds a lock that a commit waits for while it does I/O. It sleeps without a time limit while
 //! nothing is due.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,7 @@ pub(crate) fn derive(core: &Core) -> Result<()> {
 /// # Errors
 /// Why it could not be made.
 pub(crate) fn snapshot(core: &Core) -> Result<Seq> {
+    core.commit().usable()?;
     let is_one = |part: &Part| matches!(part, Part::Table(table) if table.header.kind == TableKind::Snapshot);
     derive_until(core, |parts| parts.first().is_some_and(|newest| !is_one(newest)))?;
     let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
@@ -74,6 +76,9 @@ pub(crate) fn snapshot(core: &Core) -> Result<Seq> {
 
 /// As [`derive`], with another rule for snapshots.
 fn derive_until(core: &Core, wants_snapshot: impl Fn(&[Part]) -> bool) -> Result<()> {
+    if core.bell.is_stopped() {
+        return Ok(());
+    }
     let _only_one = core.deriving.lock().expect("nobody panics with it");
     let modes = (core.options.dir_mode, core.options.file_mode);
     let sync_every = core.options.durability.sync_every();
@@ -81,6 +86,7 @@ fn derive_until(core: &Core, wants_snapshot: impl Fn(&[Part]) -> bool) -> Result
         while let Some(call) = core.bell.due(sync_every) {
             answer(core, call);
         }
+        if core.bell.is_stopped() { Err(io::Error::other("the ledger was closed")) } else { Ok(()) }
     };
     loop {
         let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
@@ -111,9 +117,6 @@ fn derive_until(core: &Core, wants_snapshot: impl Fn(&[Part]) -> bool) -> Result
             }
             Err(Unmade::Unfit(unfit)) => core.mend(&unfit)?,
             Err(Unmade::Failed(error)) => return Err(error),
-        }
-        if core.bell.is_stopped() {
-            return Ok(());
         }
     }
 }

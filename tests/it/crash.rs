@@ -7,6 +7,7 @@
 
 pub mod beside;
 mod company;
+mod derived;
 mod failing;
 pub mod faults;
 pub mod journal;

@@ -1,5 +1,7 @@
 //! Reading a table whole, before it is published and when it is verified.
 
+use std::io;
+
 use crate::storage::table::fences::Fences;
 use crate::storage::table::page::TableKind;
 use crate::storage::table::read::{Cursor, Table, Unfit};
@@ -9,11 +11,12 @@ use crate::storage::table::record::Record;
 const PAUSE_EVERY: u64 = 1024;
 
 /// Checks that every block is sound, that the records are in order and fold to what their class says, and that header,
-/// fences and places are those of such records. `pause` is called every now and then, for what cannot wait until the end.
+/// fences and places are those of such records. `pause` is called every now and then, for what cannot wait until the end; its
+/// error ends it.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn check(table: &Table, pause: &mut dyn FnMut()) -> Result<(), Unfit> {
+pub(crate) fn check(table: &Table, pause: &mut dyn FnMut() -> io::Result<()>) -> Result<(), Unfit> {
     let header = &table.header;
     let unfit = |what: String| Err(Unfit { path: table.path.clone(), what });
     let (mut counts, mut noted, mut records) = ([0_u64; 9], 0_u64, 0_u64);
@@ -37,7 +40,7 @@ pub(crate) fn check(table: &Table, pause: &mut dyn FnMut()) -> Result<(), Unfit>
         noted += u64::from(record.class.is_note());
         records += 1;
         if records.is_multiple_of(PAUSE_EVERY) {
-            pause();
+            pause().or_else(|error| unfit(error.to_string()))?;
         }
         before = Some(record);
     }

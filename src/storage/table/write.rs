@@ -29,7 +29,7 @@ pub(crate) enum Unwritten {
 }
 
 /// Writes a table into an empty file and syncs it. `header` says what it covers; what it has is found here. `pause` is
-/// called every now and then, for what cannot wait until all of it is written.
+/// called every now and then, for what cannot wait until all of it is written; its error ends it.
 ///
 /// # Errors
 /// Why it was not written; the file is then to be removed.
@@ -39,7 +39,7 @@ pub(crate) fn write(
     header: TableHeader,
     records: &mut dyn Iterator<Item = Result<Record, Unfit>>,
     places: &[FramePlace],
-    pause: &mut dyn FnMut(),
+    pause: &mut dyn FnMut() -> io::Result<()>,
 ) -> Result<TableHeader, Unwritten> {
     let failed = |source: io::Error| Unwritten::Failed(Error::io("write", path)(source));
     let mut out =
@@ -88,7 +88,7 @@ struct Blocks<'a> {
 
 impl Blocks<'_> {
     /// A record begins here.
-    fn begin(&mut self, pause: &mut dyn FnMut()) -> io::Result<()> {
+    fn begin(&mut self, pause: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
         if self.payload.len() == BLOCK_PAYLOAD {
             self.end_block(pause)?;
         }
@@ -98,7 +98,7 @@ impl Blocks<'_> {
         Ok(())
     }
 
-    fn put(&mut self, mut bytes: &[u8], pause: &mut dyn FnMut()) -> io::Result<()> {
+    fn put(&mut self, mut bytes: &[u8], pause: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.payload.len() == BLOCK_PAYLOAD {
                 self.end_block(pause)?;
@@ -111,7 +111,7 @@ impl Blocks<'_> {
     }
 
     /// Puts bytes that must not be divided between blocks.
-    fn put_whole(&mut self, bytes: &[u8], pause: &mut dyn FnMut()) -> io::Result<()> {
+    fn put_whole(&mut self, bytes: &[u8], pause: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
         if self.payload.len() + bytes.len() > BLOCK_PAYLOAD {
             self.end_block(pause)?;
         }
@@ -120,7 +120,7 @@ impl Blocks<'_> {
     }
 
     /// Ends the block, unless nothing is in it.
-    fn end_block(&mut self, pause: &mut dyn FnMut()) -> io::Result<()> {
+    fn end_block(&mut self, pause: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
         if self.payload.is_empty() {
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl Blocks<'_> {
         if self.step.len() >= STEP_BYTES {
             self.flush()?;
             self.file.sync_data()?;
-            pause();
+            pause()?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use taskledger::vfs::fault::MemVfs;
 use taskledger::vfs::ops::{Process, Vfs as _};
@@ -62,6 +63,9 @@ const THOROUGH_ONE_IN: u64 = 8;
 fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
     let thorough = one_in(image.fingerprint(), 3, THOROUGH_ONE_IN);
     let read = reads(image, want, true)?;
+    if thorough {
+        nothing_hangs_on_tables(image, want, read)?;
+    }
     let before = log_files(image);
     let ledger = match options(image).open(DIR) {
         Ok(ledger) => ledger,
@@ -132,6 +136,26 @@ fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
         discarded: kept < want.items.len(),
         extra: kept > want.acked,
     })
+}
+
+/// The indexes and snapshots of a ledger.
+pub fn tables(image: &MemVfs) -> Vec<PathBuf> {
+    let is_table = |path: &PathBuf| path.extension().is_some_and(|end| end == "idx" || end == "snap");
+    image.files().into_iter().filter(is_table).collect()
+}
+
+/// Indexes and snapshots cost time where they are gone, and never an answer.
+fn nothing_hangs_on_tables(image: &MemVfs, want: &Want, read: Option<usize>) -> Result<(), String> {
+    let tables = tables(image);
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let without = image.fork();
+    for path in tables {
+        without.remove(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let again = reads(&without, want, false).map_err(|what| format!("without indexes and snapshots: {what}"))?;
+    if again == read { Ok(()) } else { Err(format!("{read:?} entries are there with indexes, and {again:?} without")) }
 }
 
 fn same(found: Option<usize>, kept: usize) -> Result<(), String> {

@@ -239,8 +239,17 @@ impl Script {
     }
 
     pub fn maintain(&mut self) {
-        count_on(self.ledger().maintain(), "maintaining");
+        count_on(self.try_maintain(), "maintaining");
+    }
+
+    pub fn try_maintain(&mut self) -> Result<(), Error> {
+        let maintained = self.ledger().maintain();
         self.learn();
+        maintained
+    }
+
+    pub fn snapshot(&mut self) {
+        count_on(self.ledger().snapshot(), "making a snapshot");
     }
 
     pub fn try_close(&mut self) -> Result<(), Error> {

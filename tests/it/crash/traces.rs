@@ -6,6 +6,7 @@ use taskledger::vfs::fault::{CallKind, Choice, Effect, Pending, SyncFailure};
 
 use super::beside;
 use super::company::together;
+use super::derived;
 use super::journal::{create, go, large, note, note_removed, noted};
 use super::script::{Script, count_on, demand};
 
@@ -110,6 +111,10 @@ pub fn all() -> Vec<Trace> {
             s.open();
             s.append(create("x"));
         }),
+        ("indexes", Both, derived::indexes),
+        ("a snapshot, and more behind it", Both, derived::a_snapshot),
+        ("tables that are lost", Both, derived::tables_that_are_lost),
+        ("no room for an index", Both, derived::no_room_for_an_index),
         ("a full disk, then room again", Both, |s| {
             s.open();
             s.batch(&[create("a"), large("a", 6000)]);

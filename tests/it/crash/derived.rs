@@ -1,0 +1,77 @@
+//! Traces in which indexes and snapshots are made, used, lost and made again. None of it may change an answer.
+
+use taskledger::Error;
+use taskledger::TaskState::{Completed, Ready, Running};
+use taskledger::vfs::ops::Vfs as _;
+
+use super::journal::{create, go, large, note, noted};
+use super::oracle::tables;
+use super::script::{Script, count_on, demand};
+
+fn has_tables(s: &Script, ends: &[(&str, usize)]) {
+    for (end, count) in ends {
+        let there = tables(&s.vfs).iter().filter(|path| path.extension().is_some_and(|is| is == *end)).count();
+        demand(there == *count, format!("{there} tables end with {end}, and {count} should"));
+    }
+}
+
+/// Two segments, and a third that is being written.
+fn two_rolls(s: &mut Script) {
+    s.batch(&[create("a"), large("a", 6000), create("b"), noted("n", 30)]);
+    s.append(large("a", 6500));
+    s.append(large("b", 6400));
+    s.batch(&[go("a", Ready), large("b", 6300)]);
+    demand(s.segments() == 3, "there should be three segments");
+    s.append(go("a", Running));
+}
+
+pub fn indexes(s: &mut Script) {
+    s.open();
+    two_rolls(s);
+    s.maintain();
+    has_tables(s, &[("idx", 2), ("snap", 0)]);
+    s.batch(&[go("a", Completed), noted("n", 9)]);
+    s.kill();
+    s.open();
+    s.append(note("b", "x"));
+}
+
+pub fn a_snapshot(s: &mut Script) {
+    s.open();
+    two_rolls(s);
+    s.snapshot();
+    has_tables(s, &[("idx", 2), ("snap", 1)]);
+    s.append(large("a", 6100));
+    s.append(large("b", 6100));
+    s.kill();
+    s.open();
+    s.append(go("a", Completed));
+    s.snapshot();
+}
+
+pub fn tables_that_are_lost(s: &mut Script) {
+    s.open();
+    two_rolls(s);
+    s.snapshot();
+    s.kill();
+    for path in tables(&s.vfs) {
+        count_on(s.vfs.remove(&path), "removing a table");
+    }
+    s.open();
+    has_tables(s, &[("idx", 2), ("snap", 0)]);
+    s.append(go("a", Completed));
+}
+
+pub fn no_room_for_an_index(s: &mut Script) {
+    s.open();
+    two_rolls(s);
+    s.vfs.set_capacity(Some(3 * (16 << 10) + 3 * 4096));
+    let full = s.try_maintain();
+    demand(matches!(full, Err(Error::NoSpace { .. })), full);
+    has_tables(s, &[("idx", 0)]);
+    s.append(go("a", Completed));
+    s.vfs.set_capacity(None);
+    s.maintain();
+    has_tables(s, &[("idx", 2)]);
+    s.append(note("b", "x"));
+}
