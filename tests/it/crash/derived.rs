@@ -20,7 +20,7 @@ fn two_rolls(s: &mut Script) {
     s.batch(&[create("a"), large("a", 6000), create("b"), noted("n", 30)]);
     s.append(large("a", 6500));
     s.append(large("b", 6400));
-    s.batch(&[go("a", Ready), large("b", 6300)]);
+    s.append(go("a", Ready));
     demand(s.segments() == 3, "there should be three segments");
     s.append(go("a", Running));
 }
