@@ -94,9 +94,11 @@ impl Core {
             }
         };
         commit.status = Status::Closed;
+        self.gate.end();
         let unused = commit.spare.take();
         drop(commit);
         self.landed.notify_all();
+        self.gate.wake_followers();
         // Not before: where closing fails, the ledger goes on, and somebody has to lead.
         self.bell.stop();
         self.mark_live(Process { pid: 0, start: 0 });

@@ -126,6 +126,9 @@ impl Core {
             self.landed.notify_all();
         }
         self.bell.landed(Left { leaderless, ..left });
+        if self.options.durability.syncs() {
+            self.gate.wake_followers();
+        }
         self.gate.wake_tasks();
     }
 
@@ -156,6 +159,7 @@ impl Core {
         drop(commit);
         self.landed.notify_all();
         self.bell.landed(left);
+        self.gate.wake_followers();
     }
 
     /// Tells other processes how far the log is durable.

@@ -1,0 +1,170 @@
+//! What a follower of another process goes by: the writer's files, and whatever tells that they have changed.
+//!
+//! Invariants:
+//! - A seq counts as durable only if something names it that is written after a sync: the mark in `live`, the watermark of
+//!   a frame, the header of a successor. What is known to be durable only grows.
+//! - The mark is read before the log, and the log before the list of segments: what is vouched for was there before.
+//! - The watch is made before anything is read, so that no change is missed. It is not relied on: some time later it is
+//!   looked at anyway.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::ledger::options::Options;
+use crate::ledger::primitives::thread;
+use crate::model::seq::Seq;
+use crate::storage::cursor::Cursor;
+use crate::storage::identity::{self, Identity};
+use crate::storage::live;
+use crate::storage::log::{check_place, list};
+use crate::storage::names;
+use crate::storage::segment::Segment;
+use crate::vfs::ops::{Access, Vfs, Watch};
+
+/// How long nothing is looked at where the system tells of changes: it may miss one.
+const WATCHED_PAUSE: Duration = Duration::from_millis(250);
+/// How long nothing is looked at where it does not: at first, and after nothing was found for a while.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
+
+/// The files of a ledger to which another process may write.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    vfs: Arc<dyn Vfs>,
+    dir: PathBuf,
+    identity: Identity,
+    inode: u64,
+    /// The highest seq that anything was seen to call durable, and what that was.
+    durable: Seq,
+    witness: &'static str,
+    watch: Option<Box<dyn Watch>>,
+    pause: Duration,
+    /// Where something stands that is no frame, and how often it was seen there.
+    bad: Option<(u64, u64, u32)>,
+}
+
+impl Beside {
+    /// Also gives the segment to begin with.
+    ///
+    /// # Errors
+    /// As opening for reading.
+    pub(crate) fn new(dir: &Path, options: &Options, from: Seq) -> Result<(Beside, Arc<Segment>)> {
+        let vfs = Arc::clone(&options.vfs);
+        let watch = vfs.watch(dir).ok();
+        let (identity, inode) = identity::read(&*vfs, &names::ledger(dir), false)?;
+        let listing = list(&*vfs, dir)?;
+        let after = listing.segments.partition_point(|(_, base, _)| *base <= from).max(1);
+        let mut before: Option<Segment> = None;
+        // The one before it only for a look at how they fit.
+        for (number, base, path) in listing.segments.iter().take(after).skip(after.saturating_sub(2)) {
+            let segment = Segment::open(&*vfs, path.clone(), *number, *base, Access::Read)?;
+            if after < 2 || before.is_some() {
+                check_place(&segment, before.as_ref(), &identity)?;
+            }
+            before = Some(segment);
+        }
+        let Some(segment) = before else {
+            return Err(Error::damaged(&names::log_dir(dir), None, Some(Seq::FIRST), "every segment is missing"));
+        };
+        let beside = Beside {
+            vfs,
+            dir: dir.to_owned(),
+            identity,
+            inode,
+            durable: Seq::ZERO,
+            witness: "nobody",
+            watch,
+            pause: PAUSES[0],
+            bad: None,
+        };
+        Ok((beside, Arc::new(segment)))
+    }
+
+    pub(crate) fn witness(&self) -> &'static str {
+        self.witness
+    }
+
+    /// The highest seq that is known to be durable, after a look at the mark.
+    ///
+    /// # Errors
+    /// The page cannot be read; that it is missing or bad is no error.
+    pub(crate) fn durable(&mut self) -> Result<Seq> {
+        let mark = live::read(&*self.vfs, &names::live(&self.dir), &self.identity.uuid, self.inode)?;
+        if let Some(mark) = mark {
+            self.hear(mark.durable, "the file live");
+        }
+        Ok(self.durable)
+    }
+
+    /// Whether that is news.
+    fn hear(&mut self, durable: Seq, witness: &'static str) -> bool {
+        let is_news = durable > self.durable;
+        if is_news {
+            (self.durable, self.witness) = (durable, witness);
+        }
+        is_news
+    }
+
+    /// Looks at what else may name the next entry as durable, where the mark does not: it may be missing, or late. Says
+    /// whether there is more to be read now.
+    ///
+    /// # Errors
+    /// A file cannot be read, or does not belong there.
+    pub(crate) fn look_further(&mut self, cursor: &mut Cursor) -> Result<bool> {
+        if cursor.is_succeeded() {
+            return Ok(false);
+        }
+        let number = cursor.segment().header.number;
+        // Something that is no frame is a frame in the making, as a rule, or a torn tail. It may also hide frames that vouch
+        // for what it was; to look behind it is long, and done more and more seldom.
+        let seen = |(known, offset, times): (u64, u64, u32)| (known == number).then_some((offset, times));
+        let seen = self.bad.and_then(seen);
+        let deep = seen.is_some_and(|(_, times)| times.is_power_of_two());
+        let ahead = cursor.watermark_ahead(deep)?;
+        self.bad = ahead.bad.map(|offset| {
+            let times = seen.filter(|(known, _)| *known == offset).map_or(0, |(_, times)| times);
+            (number, offset, times.saturating_add(1))
+        });
+        if self.hear(ahead.watermark, "a frame behind it") && self.durable >= cursor.next() {
+            return Ok(true);
+        }
+        let Some(successor) = self.segment_after(cursor.segment())? else { return Ok(false) };
+        cursor.succeed(&successor);
+        Ok(true)
+    }
+
+    /// The next segment, if it is there yet.
+    ///
+    /// # Errors
+    /// It cannot be read, or does not follow.
+    pub(crate) fn segment_after(&self, before: &Segment) -> Result<Option<Arc<Segment>>> {
+        let next = before.header.number + 1;
+        let listing = list(&*self.vfs, &self.dir)?;
+        let Some((number, base, path)) = listing.segments.into_iter().find(|(number, ..)| *number == next) else {
+            return Ok(None);
+        };
+        let segment = Segment::open(&*self.vfs, path, number, base, Access::Read)?;
+        check_place(&segment, Some(before), &self.identity)?;
+        Ok(Some(Arc::new(segment)))
+    }
+
+    /// Something was found: where one looks again and again, there may be more soon.
+    pub(crate) fn hasten(&mut self) {
+        self.pause = PAUSES[0];
+    }
+
+    /// Waits until it is worth looking again, and so long at most.
+    pub(crate) fn wait(&mut self, most: Option<Duration>) {
+        let most = most.unwrap_or(Duration::MAX);
+        if let Some(watch) = &mut self.watch {
+            match watch.wait(WATCHED_PAUSE.min(most)) {
+                Ok(_) => return,
+                // No more is told; what cannot be had is done without.
+                Err(_) => self.watch = None,
+            }
+        }
+        thread::sleep(self.pause.min(most));
+        self.pause = (self.pause * 2).min(PAUSES[1]);
+    }
+}
