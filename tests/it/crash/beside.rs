@@ -1,12 +1,13 @@
-//! Scripts in which something happens in the middle of a flight or of a sync, as another thread would do it.
+//! Scripts in which something happens in the middle of a flight or of a sync, as another thread or process would do it.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use taskledger::vfs::fault::{CallKind, Effect, Fault, SyncFailure};
-use taskledger::{Durability, Error, Ledger};
+use taskledger::{Durability, Error, Follow, Followed, Ledger, Seq};
 
-use super::journal::create;
-use super::script::{BUFFERED, EIO, Script, batch_of, count_on, demand, options};
+use super::journal::{create, large, note};
+use super::script::{BUFFERED, DIR, EIO, Script, batch_of, count_on, demand, options};
 use crate::support::{Hooked, Moment};
 
 type Act = Box<dyn FnOnce() + Send>;
@@ -80,4 +81,43 @@ pub fn written_beside_a_sync_that_fails(s: &mut Script) {
     s.drop_ledger();
     s.open();
     s.append(create("c"));
+}
+
+/// Two followers, one of another process, are asked at each moment of each flight and sync: what they are given must not go
+/// away from that moment on.
+pub fn followed(s: &mut Script) {
+    for durability in [Durability::Sync, BUFFERED] {
+        let follows: Arc<Mutex<Vec<Follow>>> = Arc::default();
+        let given: Arc<Mutex<Vec<(Seq, usize)>>> = Arc::default();
+        let (vfs, asked, told) = (s.vfs.clone(), Arc::clone(&follows), Arc::clone(&given));
+        let hooked = Hooked::new(s.vfs.clone(), move |_| {
+            for follow in asked.lock().expect("nothing panics under this lock").iter_mut() {
+                while let Followed::Entry(entry) = count_on(follow.next_within(Duration::ZERO), "following") {
+                    told.lock().expect("nothing panics under this lock").push((entry.seq, vfs.trace_len()));
+                }
+            }
+        });
+        s.open_with(options(&s.vfs).vfs(hooked).durability(durability));
+        let beside = count_on(options(&s.vfs.spawn()).open_read_only(DIR), "opening for reading");
+        let next = s.ledger().head().next();
+        let both = [count_on(s.ledger().follow(next), "following"), count_on(beside.follow(next), "following")];
+        follows.lock().expect("nothing panics under this lock").extend(both);
+        let [one, other] = [format!("a{next}"), format!("b{next}")];
+        let (batch, last) = ([create(&one), create(&other)], [note(&one, "x")]);
+        // The second large one rolls.
+        for facts in [&batch[..], &[large(&one, 9000)], &[large(&other, 9000)], &last] {
+            s.vfs.advance_ms(1);
+            s.announce(facts);
+            count_on(s.ledger().commit(batch_of(facts)), "appending");
+        }
+        count_on(s.ledger().sync(), "syncing");
+        count_on(s.ledger().maintain(), "vouching");
+        demand(given.lock().is_ok_and(|given| given.len() >= 6), "they were given something on the way");
+        for (seq, trace_len) in given.lock().expect("nothing panics under this lock").iter() {
+            s.shown(*seq, *trace_len);
+        }
+        s.learn();
+        follows.lock().expect("nothing panics under this lock").clear();
+        s.drop_ledger();
+    }
 }

@@ -81,6 +81,7 @@ pub fn all() -> Vec<Trace> {
         ("placed beside a flight", Both, beside::placed_beside_a_flight),
         ("written beside a sync", Both, beside::written_beside_a_sync),
         ("written beside a sync that fails", Both, beside::written_beside_a_sync_that_fails),
+        ("followed", Both, beside::followed),
         ("roll", Both, |s| roll(s, false)),
         ("roll with a spare made ahead", Both, |s| roll(s, true)),
         ("close and reopen", Both, |s| {
