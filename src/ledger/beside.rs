@@ -17,7 +17,7 @@ use crate::ledger::primitives::thread;
 use crate::model::seq::Seq;
 use crate::storage::cursor::Cursor;
 use crate::storage::identity::{self, Identity};
-use crate::storage::live;
+use crate::storage::live::{self, Mark};
 use crate::storage::log::{check_place, list};
 use crate::storage::names;
 use crate::storage::segment::Segment;
@@ -40,8 +40,21 @@ pub(crate) struct Beside {
     witness: &'static str,
     watch: Option<Box<dyn Watch>>,
     pause: Duration,
-    /// Where something stands that is no frame, and how often it was seen there.
-    bad: Option<(u64, u64, u32)>,
+    /// The newest mark, as of the last look.
+    mark: Option<Mark>,
+    /// Where the frames ended at the last look.
+    end: Option<End>,
+}
+
+/// Where the frames of a segment end.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    number: u64,
+    offset: u64,
+    /// Whether nothing was ever written there.
+    is_zero: bool,
+    /// How often it was seen.
+    times: u32,
 }
 
 impl Beside {
@@ -76,7 +89,8 @@ impl Beside {
             witness: "nobody",
             watch,
             pause: PAUSES[0],
-            bad: None,
+            mark: None,
+            end: None,
         };
         Ok((beside, Arc::new(segment)))
     }
@@ -90,8 +104,8 @@ impl Beside {
     /// # Errors
     /// The page cannot be read; that it is missing or bad is no error.
     pub(crate) fn durable(&mut self) -> Result<Seq> {
-        let mark = live::read(&*self.vfs, &names::live(&self.dir), &self.identity.uuid, self.inode)?;
-        if let Some(mark) = mark {
+        self.mark = live::read(&*self.vfs, &names::live(&self.dir), &self.identity.uuid, self.inode)?;
+        if let Some(mark) = self.mark {
             self.hear(mark.durable, "the file live");
         }
         Ok(self.durable)
@@ -116,15 +130,11 @@ impl Beside {
             return Ok(false);
         }
         let number = cursor.segment().header.number;
-        // Something that is no frame is a frame in the making, as a rule, or a torn tail. It may also hide frames that vouch
-        // for what it was; to look behind it is long, and done more and more seldom.
-        let seen = |(known, offset, times): (u64, u64, u32)| (known == number).then_some((offset, times));
-        let seen = self.bad.and_then(seen);
-        let deep = seen.is_some_and(|(_, times)| times.is_power_of_two());
-        let ahead = cursor.watermark_ahead(deep)?;
-        self.bad = ahead.bad.map(|offset| {
-            let times = seen.filter(|(known, _)| *known == offset).map_or(0, |(_, times)| times);
-            (number, offset, times.saturating_add(1))
+        let seen = self.end.filter(|end| end.number == number);
+        let ahead = cursor.watermark_ahead(seen.is_some_and(|end| self.looks_behind(end)))?;
+        self.end = ahead.end.map(|(offset, is_zero)| {
+            let times = seen.filter(|end| end.offset == offset).map_or(0, |end| end.times);
+            End { number, offset, is_zero, times: times.saturating_add(1) }
         });
         if self.hear(ahead.watermark, "a frame behind it") && self.durable >= cursor.next() {
             return Ok(true);
@@ -132,6 +142,14 @@ impl Beside {
         let Some(successor) = self.segment_after(cursor.segment())? else { return Ok(false) };
         cursor.succeed(&successor);
         Ok(true)
+    }
+
+    /// Whether it is time to look behind the end of the frames, which is long: what stands there is a frame in the making as a
+    /// rule, or a torn tail, or nothing. But it may be a frame that is lost, and others behind it vouch for it. Beside a writer
+    /// who lives and tells how far he is, nothing is lost where nothing was ever written.
+    fn looks_behind(&self, end: End) -> bool {
+        let told = || self.mark.is_some_and(|mark| mark.writer_lives(&*self.vfs));
+        end.times.is_power_of_two() && !(end.is_zero && told())
     }
 
     /// The next segment, if it is there yet.

@@ -125,10 +125,10 @@ impl Core {
         if onlookers {
             self.landed.notify_all();
         }
-        self.bell.landed(Left { leaderless, ..left });
         if self.options.durability.syncs() {
             self.gate.wake_followers();
         }
+        self.bell.landed(Left { leaderless, ..left });
         self.gate.wake_tasks();
     }
 

@@ -113,10 +113,10 @@ impl Gate {
 
     /// To be called without any lock: wakers are called.
     pub(crate) fn wake_everybody(&self) {
+        self.wake_followers();
         for cohort in 0..WORDS as u64 {
             self.wake_all(cohort);
         }
-        self.wake_followers();
         self.wake_tasks();
     }
 

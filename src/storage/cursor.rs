@@ -162,15 +162,14 @@ impl Cursor {
                     watermark = watermark.max(frame.header.durable);
                     end = end.after(&frame);
                 }
-                Err(Stop::Zeros) => break,
-                Err(_) if !deep => return Ok(Ahead { watermark, bad: Some(end.offset) }),
-                Err(_) => {
-                    let behind = tail(&self.segment, end.offset, limit)?.watermark;
-                    return Ok(Ahead { watermark: watermark.max(behind), bad: Some(end.offset) });
+                Err(stop) => {
+                    let behind = if deep { tail(&self.segment, end.offset, limit)?.watermark } else { Seq::ZERO };
+                    let end = Some((end.offset, stop == Stop::Zeros));
+                    return Ok(Ahead { watermark: watermark.max(behind), end });
                 }
             }
         }
-        Ok(Ahead { watermark, bad: None })
+        Ok(Ahead { watermark, end: None })
     }
 
     /// Whether the segment ends as its successor says, once everything was given.
@@ -201,6 +200,6 @@ impl Cursor {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ahead {
     pub watermark: Seq,
-    /// Where something stands that is no frame, or not yet.
-    pub bad: Option<u64>,
+    /// Where they end, unless it was looked no further; whether nothing was ever written there.
+    pub end: Option<(u64, bool)>,
 }

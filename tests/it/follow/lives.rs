@@ -151,7 +151,8 @@ impl Life<'_> {
             }
         };
         match result {
-            Ok(()) | Err(Error::Unknown { .. } | Error::Poisoned { .. }) => {}
+            // Where the next segment cannot be made, nothing has changed.
+            Ok(()) | Err(Error::Unknown { .. } | Error::Poisoned { .. } | Error::Io { action: "prepare", .. }) => {}
             Err(other) => panic!("{other:?}"),
         }
     }
