@@ -52,7 +52,7 @@ impl Out {
         let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
         // Where it cannot be told, somebody is taken to read.
         let told = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|told| told > 0);
-        if told && asked.iter().any(|one| one.revents().contains(PollFlags::ERR)) {
+        if told && asked.iter().any(|one| one.revents().intersects(PollFlags::ERR | PollFlags::HUP)) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         Ok(())

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::ledger::options::Options;
 use crate::ledger::primitives::thread;
+use crate::ledger::spare::check_home;
 use crate::model::seq::Seq;
 use crate::storage::cursor::Cursor;
 use crate::storage::identity::{self, Identity};
@@ -124,11 +125,13 @@ impl Beside {
     /// whether there is more to be read now.
     ///
     /// # Errors
-    /// A file cannot be read, or does not belong there.
+    /// A file cannot be read, or does not belong there; or the directory was moved or replaced.
     pub(crate) fn look_further(&mut self, cursor: &mut Cursor) -> Result<bool> {
         if cursor.is_succeeded() {
             return Ok(false);
         }
+        // Who waits in a place that has become another one, or none, waits for ever.
+        check_home(&*self.vfs, &self.dir, self.inode)?;
         let number = cursor.segment().header.number;
         let seen = self.end.filter(|end| end.number == number);
         let ahead = cursor.watermark_ahead(seen.is_some_and(|end| self.looks_behind(end)))?;

@@ -210,7 +210,7 @@ fn a_watch_is_told_of_each_change_and_of_nothing_else() {
     let mut watch = RealVfs.watch(dir.path()).unwrap();
     assert!(!watch.wait(Duration::ZERO).unwrap(), "what was before");
     let changes: [&dyn Fn(); 4] = [
-        &|| drop(handle.write_at(b"x", 0).unwrap()),
+        &|| assert_eq!(handle.write_at(b"x", 0).unwrap(), 1),
         &|| drop(RealVfs.create(&other, 0o600).unwrap()),
         &|| RealVfs.remove(&other).unwrap(),
         &|| RealVfs.rename(&file, &other).unwrap(),

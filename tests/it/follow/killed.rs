@@ -91,7 +91,8 @@ fn a_follower_outlives_writers_that_are_killed() {
 
     let mut acknowledged: BTreeMap<u64, String> = BTreeMap::new();
     for round in 0..ROUNDS {
-        let life = Duration::from_micros(20_000 + rng.below(250_000));
+        // It is killed so long after so many places were told.
+        let (places, pause) = (100 + rng.below(300) as usize, Duration::from_micros(rng.below(3000)));
         let mut command = Command::new(std::env::current_exe().expect("the test knows its own file"));
         command.args(["--exact", "follow::killed::child_writer", "--ignored", "--nocapture"]);
         command.env(DIR, &dir).env(ROUND, round.to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -111,9 +112,9 @@ fn a_follower_outlives_writers_that_are_killed() {
                 }
             })
         };
-        wait_until("the first receipt", || !told.lock().unwrap().is_empty());
-        let first = Instant::now();
-        wait_until("the time of the kill", || first.elapsed() >= life);
+        wait_until("receipts", || told.lock().unwrap().len() >= places);
+        let reached = Instant::now();
+        wait_until("the time of the kill", || reached.elapsed() >= pause);
         assert!(child.0.try_wait().unwrap().is_none(), "the child ended by itself");
         child.0.kill().unwrap();
         child.0.wait().unwrap();
@@ -135,7 +136,7 @@ fn a_follower_outlives_writers_that_are_killed() {
         assert_eq!(there, Some(task.as_str()), "TASKLEDGER_SEED={seed}: seq {seq} was acknowledged");
     }
     let segments = std::fs::read_dir(dir.join("log")).unwrap().count();
-    assert!(segments > ROUNDS as usize && acknowledged.len() > 100, "{segments} segments");
+    assert!(segments > 3, "{segments} segments for {} entries", given.len());
     say(&format!(
         "follow: seed {seed}; {ROUNDS} kills: {} entries given, {} of them acknowledged, {segments} segments, caught up {} \
          times; {:.1?}",

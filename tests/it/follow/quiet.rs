@@ -92,7 +92,7 @@ fn a_quiet_follower_looks_a_few_times_a_second() {
     let dir = home.path().join("ledger");
     let ledger = Options::new().maintenance(Maintenance::Manual).open(&dir).unwrap();
     ledger.append("a", Event::created()).unwrap();
-    // A look at rest opens `live`, and lists two directories. Watching: at once, four times a second, and at the end.
+    // A look at rest opens `live` and `LEDGER`, and lists two directories. Watching: at once, four times a second, and at the end.
     // Polling: after 1, 2, 4 ... 64 ms, then ten times a second.
     for (watches, most) in [(Watches::AsTheyAre, 7), (Watches::None, 20)] {
         let (calls, waits, options) = counting(watches);
@@ -102,7 +102,7 @@ fn a_quiet_follower_looks_a_few_times_a_second() {
         assert!(matches!(follow.next_within(Duration::from_secs(1)), Ok(Followed::CaughtUp { head: Seq(1) })));
         let (calls, waits) = (calls.load(Ordering::SeqCst) - before, waits.load(Ordering::SeqCst));
         say(&format!("follow: a quiet second, {watches:?}: {waits} waits, {calls} calls"));
-        assert!(waits <= most && calls <= 3 * most, "{watches:?}: {waits} waits, {calls} calls");
+        assert!(waits <= most && calls <= 4 * most, "{watches:?}: {waits} waits, {calls} calls");
         assert_eq!(waits > 0, watches == Watches::AsTheyAre);
     }
 }

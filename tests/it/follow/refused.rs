@@ -101,6 +101,21 @@ fn a_torn_tail_is_left_for_the_successor() {
 }
 
 #[test]
+fn a_directory_that_was_moved_away_is_an_error() {
+    let home = tempfile::tempdir().unwrap();
+    let [dir, other] = ["ledger", "other"].map(|name| home.path().join(name));
+    let ledger = Ledger::open(&dir).unwrap();
+    append(&ledger, &["first"]);
+    let mut follows = [(); 2].map(|()| Ledger::open_read_only(&dir).unwrap().follow(Seq::FIRST).unwrap());
+    assert_eq!(follows.each_mut().map(seqs), [[1]; 2]);
+    std::fs::rename(&dir, &other).unwrap();
+    let [first, second] = &mut follows;
+    assert!(matches!(first.next_within(Duration::ZERO), Err(Error::Io { action: "find", .. })));
+    Ledger::open(&dir).unwrap().append("another", Event::created()).unwrap();
+    assert!(matches!(second.next_within(Duration::ZERO), Err(Error::Io { action: "find", .. })));
+}
+
+#[test]
 fn a_segment_that_has_gone_is_an_error() {
     let vfs = MemVfs::new();
     let ledger = manual(&vfs).open(DIR).unwrap();
