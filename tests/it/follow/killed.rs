@@ -71,7 +71,7 @@ fn a_follower_outlives_writers_that_are_killed() {
     let seed = number("TASKLEDGER_SEED").unwrap_or(SEED);
     let (home, mut rng, started) = (tempfile::tempdir().unwrap(), Rng(seed), Instant::now());
     let dir = home.path().join("ledger");
-    Ledger::open(&dir).unwrap().close().unwrap();
+    Options::new().segment_size(16 << 10).open(&dir).unwrap().close().unwrap();
     let given: Arc<Mutex<Vec<Entry>>> = Arc::default();
     // The last seq that it is to give; not known until the end.
     let last = Arc::new(AtomicU64::new(u64::MAX));

@@ -125,7 +125,7 @@ fn a_quiet_follower_in_the_writers_process_does_nothing() {
 fn the_watch_wakes_for_each_entry() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("ledger");
-    Ledger::open(&dir).unwrap().close().unwrap();
+    Options::new().segment_size(16 << 10).open(&dir).unwrap().close().unwrap();
     let (_, waits, options) = counting(Watches::WakeOnly);
     let follow = options.open_read_only(&dir).unwrap().follow(Seq::FIRST).unwrap();
     let (given, gets) = mpsc::channel();

@@ -1,6 +1,6 @@
 //! Followers beside damage, and beside what only looks like it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
@@ -14,7 +14,7 @@ fn segment(vfs: &MemVfs, number: usize) -> PathBuf {
 }
 
 /// Where the frame with this text stands.
-fn place_of(vfs: &MemVfs, segment: &PathBuf, text: &str) -> u64 {
+fn place_of(vfs: &MemVfs, segment: &Path, text: &str) -> u64 {
     let bytes = vfs.read_file(segment).unwrap();
     bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("it is there") as u64
 }
