@@ -36,6 +36,10 @@ mod create;
 
 pub mod open;
 
+mod beside;
+
+pub mod follow;
+
 pub mod reader;
 
 mod maintain;

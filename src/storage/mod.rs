@@ -19,3 +19,5 @@ pub mod buffer;
 pub mod scan;
 
 pub mod log;
+
+pub mod cursor;
