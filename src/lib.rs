@@ -47,6 +47,7 @@ pub mod vfs;
 pub use adapter::dag_executor::LedgerStorage;
 pub use error::{Error, Result};
 pub use ledger::batch::{Batch, Receipt, ReceiptItem};
+pub use ledger::follow::{Follow, Followed};
 pub use ledger::handle::Ledger;
 pub use ledger::history::{Entries, History};
 pub use ledger::open::{OpenReport, Writer};

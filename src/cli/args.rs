@@ -50,6 +50,18 @@ Where a ledger is already, nothing is changed, and that is a success. A director
 other files in it is refused. Modes and sizes are not kept in the ledger: whoever writes
 to it later states those of the files that it makes then.";
 
+const LOG_EXAMPLES: &str = "\
+Examples:
+  taskledger log -n 20
+  taskledger log --from 1000 --at 2026-03-01T02:30:00Z
+  taskledger log -f -n 5
+  taskledger log -f --from 1 --json | my-consumer
+
+With --follow it goes on until it is interrupted, or until nobody reads its output any
+more; it outlives writers, and waits for the next one. Entries that a killed writer has
+written and that nobody was told are safe are printed once the next writer has kept them.
+--from may then lie ahead of the last entry.";
+
 const INFO_EXAMPLES: &str = "\
 Examples:
   taskledger info -D /srv/runs
@@ -100,6 +112,7 @@ pub(crate) enum Command {
     /// Show what one note says, or its entries
     Note(NoteArgs),
     /// Print all entries
+    #[command(after_help = LOG_EXAMPLES)]
     Log(LogArgs),
     /// Check all files; writes nothing, and works beside a live writer
     Verify(VerifyArgs),
@@ -286,6 +299,9 @@ pub(crate) struct LogArgs {
     /// Only entries from this seq on
     #[arg(long, value_name = "SEQ")]
     pub from: Option<u64>,
+    /// Then wait, and print each entry that comes once it is durable; goes with all of these but --at
+    #[arg(short = 'f', long, conflicts_with = "at")]
+    pub follow: bool,
     #[command(flatten)]
     pub moment: Moment,
 }

@@ -29,23 +29,45 @@ pub(crate) fn print(
     naming: Naming,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    let mut columns = Columns { seq: 1, task: 0, what: 0, naming };
-    let mut chunk = Vec::new();
+    let mut lines = Lines::new(naming);
     for entry in entries {
-        match (entry, out.form) {
-            (Ok(entry), Form::Json) => out.json(&entry)?,
-            (Ok(entry), Form::People) => chunk.push(entry),
-            (Err(error), _) => {
-                columns.print(&chunk, out)?;
+        match entry {
+            Ok(entry) => lines.add(entry, out)?,
+            Err(error) => {
+                lines.print(out)?;
                 return Err(error.into());
             }
         }
-        if chunk.len() == CHUNK {
-            columns.print(&chunk, out)?;
-            chunk.clear();
-        }
     }
-    columns.print(&chunk, out)
+    lines.print(out)
+}
+
+/// Entries on their way to lines: for people some at a time, so that they fit into columns together.
+pub(crate) struct Lines {
+    columns: Columns,
+    chunk: Vec<Entry>,
+}
+
+impl Lines {
+    pub(crate) fn new(naming: Naming) -> Lines {
+        Lines { columns: Columns { seq: 1, task: 0, what: 0, naming }, chunk: Vec::new() }
+    }
+
+    /// Prints it now or with later ones.
+    pub(crate) fn add(&mut self, entry: Entry, out: &mut Out) -> Result<(), Failure> {
+        match out.form {
+            Form::Json => out.json(&entry)?,
+            Form::People => self.chunk.push(entry),
+        }
+        if self.chunk.len() == CHUNK { self.print(out) } else { Ok(()) }
+    }
+
+    /// Prints what was added and is not printed yet.
+    pub(crate) fn print(&mut self, out: &mut Out) -> Result<(), Failure> {
+        self.columns.print(&self.chunk, out)?;
+        self.chunk.clear();
+        Ok(())
+    }
 }
 
 /// The widths of the columns so far.

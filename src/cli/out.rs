@@ -6,6 +6,7 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -38,6 +39,23 @@ impl Out {
     pub(crate) fn json(&mut self, object: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut self.to, object)?;
         self.to.write_all(b"\n")
+    }
+
+    /// Writes out what is written so far, and looks whether somebody still reads it. A pipe tells that of itself only to who
+    /// writes into it.
+    ///
+    /// # Errors
+    /// `BrokenPipe` where nobody does.
+    pub(crate) fn flush_to_reader(&mut self) -> io::Result<()> {
+        self.to.flush()?;
+        let stdout = io::stdout();
+        let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+        // Where it cannot be told, somebody is taken to read.
+        let told = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|told| told > 0);
+        if told && asked.iter().any(|one| one.revents().intersects(PollFlags::ERR | PollFlags::HUP)) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
     }
 }
 

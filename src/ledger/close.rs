@@ -62,9 +62,10 @@ impl Core {
     /// # Errors
     /// As [`Core::drain`].
     pub(crate) fn write_fact<'a>(&'a self, mut commit: MutexGuard<'a, Commit>, kind: FrameKind) -> Result<()> {
+        commit.ends_closed = kind == FrameKind::Close;
         if !commit.has_room_for_facts() {
             // The successor's header vouches as the fact would. A close is then missing: the next opening calls it unclean.
-            return self.roll(commit, 0);
+            return self.roll(commit, 0).inspect_err(|_| self.commit().ends_closed = false);
         }
         commit.open_epoch(self.boot_id, self.process);
         let (next, at) = (commit.placed.next(), commit.placed_at);
@@ -80,13 +81,11 @@ impl Core {
     /// [`Error::Poisoned`]; [`Error::Closed`] the second time; [`Error::NoSpace`] or [`Error::Io`] where the segment is full
     /// and there is none for what closing writes: the ledger is not closed, and goes on.
     pub(crate) fn close(&self) -> Result<()> {
-        let mut said = false;
         let mut commit = loop {
             let commit = self.drain(self.commit())?;
             if commit.making {
                 drop(self.wait_landed(commit));
-            } else if (commit.opened && !said) || commit.vouched < commit.placed {
-                said = true;
+            } else if (commit.opened && !commit.ends_closed) || commit.vouched < commit.placed {
                 self.write_fact(commit, FrameKind::Close)?;
             } else {
                 // Under the same lock as the look: quiet, and nothing was placed behind the close frame.
@@ -94,9 +93,11 @@ impl Core {
             }
         };
         commit.status = Status::Closed;
+        self.gate.end();
         let unused = commit.spare.take();
         drop(commit);
         self.landed.notify_all();
+        self.gate.wake_followers();
         // Not before: where closing fails, the ledger goes on, and somebody has to lead.
         self.bell.stop();
         self.mark_live(Process { pid: 0, start: 0 });

@@ -123,6 +123,8 @@ pub(crate) struct Commit {
     pub opened: bool,
     /// The highest watermark that any frame names.
     pub vouched: Seq,
+    /// Whether nothing was placed behind the last close frame, no other fact either.
+    pub ends_closed: bool,
     pub spare: Option<Spare>,
     /// Somebody makes a spare, without holding this lock.
     pub making: bool,
@@ -177,6 +179,7 @@ impl Commit {
             chain: start.chain,
             opened: false,
             vouched: start.vouched,
+            ends_closed: false,
             spare: None,
             making: false,
         }
@@ -261,6 +264,7 @@ impl Commit {
 
     /// Gives a plan its place.
     pub(crate) fn place(&mut self, plan: Vec<Planned>, bytes_max: usize) {
+        self.ends_closed = false;
         self.buffer.begin_batch(bytes_max);
         for planned in plan {
             let Planned { realm, key, .. } = &planned;

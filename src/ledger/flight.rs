@@ -125,6 +125,9 @@ impl Core {
         if onlookers {
             self.landed.notify_all();
         }
+        if self.options.durability.syncs() {
+            self.gate.wake_followers();
+        }
         self.bell.landed(Left { leaderless, ..left });
         self.gate.wake_tasks();
     }
@@ -156,6 +159,7 @@ impl Core {
         drop(commit);
         self.landed.notify_all();
         self.bell.landed(left);
+        self.gate.wake_followers();
     }
 
     /// Tells other processes how far the log is durable.

@@ -1,15 +1,19 @@
 //! Where appends wait until they are acknowledged: one word for each cohort, so that one call wakes exactly those that
-//! a flight has carried.
+//! a flight has carried. Followers wait here, too, for the durable head, on a word of their own.
 //!
 //! Invariants: `durable <= head`, and both only grow; they are raised before the words of their cohort change; a poisoned
 //! gate stays so. A waiter takes its turn under the commit lock while somebody flies, or before it looks; a landing
 //! changes the word only after it has held that lock, so that no change is missed. Nobody holds a lock while waiting.
 //! Tasks of an executor wait through wakers, which are called when no lock is held.
+//!
+//! A follower enters under the commit lock. Whoever raises the durable head, ends or poisons takes that lock afterwards (or
+//! has it then), and only then looks whether there are followers: it finds each that did not see what has changed.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::ledger::primitives::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 use crate::ledger::word::Word;
@@ -17,6 +21,17 @@ use crate::model::seq::Seq;
 
 /// More than there can be cohorts with waiters at once; if two share a word, somebody wakes for nothing and sleeps again.
 const WORDS: usize = 64;
+
+/// What the durable head still has before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// It may grow.
+    Open,
+    /// It stays: closed, or nobody is left who could append.
+    Ended,
+    /// It stays: a write or sync failed.
+    Poisoned,
+}
 
 /// What waiting came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +53,10 @@ pub(crate) struct Gate {
     waiters: AtomicU64,
     /// By the seq that each waits for, and the number of who waits.
     wakers: Mutex<BTreeMap<(Seq, u64), Waker>>,
+    ended: AtomicBool,
+    followers: AtomicU64,
+    /// Changes with the durable head, at the end and when it is poisoned, while there are followers.
+    tail: Word,
 }
 
 /// The state of a cohort's word before the waiter looked at anything else.
@@ -56,6 +75,9 @@ impl Gate {
             words: std::array::from_fn(|_| Word::default()),
             waiters: AtomicU64::new(0),
             wakers: Mutex::default(),
+            ended: AtomicBool::new(false),
+            followers: AtomicU64::new(0),
+            tail: Word::default(),
         }
     }
 
@@ -91,6 +113,7 @@ impl Gate {
 
     /// To be called without any lock: wakers are called.
     pub(crate) fn wake_everybody(&self) {
+        self.wake_followers();
         for cohort in 0..WORDS as u64 {
             self.wake_all(cohort);
         }
@@ -168,6 +191,54 @@ impl Gate {
         for waker in ready.into_values() {
             // Foreign code: its panic must not end the flight of others, who are acknowledged all the same.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+
+    /// The durable head will not be raised any more. To be called under the commit lock, and to be followed by
+    /// [`Gate::wake_followers`].
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// To be looked at before the durable head: what is durable by the end, or by the poison, is then seen.
+    pub(crate) fn prospect(&self) -> Prospect {
+        if self.is_poisoned() {
+            Prospect::Poisoned
+        } else if self.ended.load(Ordering::Acquire) {
+            Prospect::Ended
+        } else {
+            Prospect::Open
+        }
+    }
+
+    /// A follower comes. To be called under the commit lock.
+    pub(crate) fn enter(&self) {
+        self.followers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A follower goes.
+    pub(crate) fn leave(&self) {
+        self.followers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// To be taken by a follower before it looks.
+    pub(crate) fn tail(&self) -> u32 {
+        self.tail.look()
+    }
+
+    /// Sleeps until there is something new for followers; may wake early.
+    pub(crate) fn sleep_at_tail(&self, seen: u32, most: Option<Duration>) {
+        match most {
+            Some(most) => self.tail.sleep_for(seen, most),
+            None => self.tail.sleep(seen),
+        }
+    }
+
+    /// Wakes all followers. To be called after the commit lock was held since the change. Costs one look where nobody follows.
+    pub(crate) fn wake_followers(&self) {
+        if self.followers.load(Ordering::Relaxed) > 0 {
+            self.tail.change();
+            self.tail.wake(u32::MAX);
         }
     }
 

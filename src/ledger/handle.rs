@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::ledger::batch::{Batch, Receipt};
 use crate::ledger::commit::{Asker, End};
 use crate::ledger::core::Core;
+use crate::ledger::follow::Follow;
 use crate::ledger::history::{Entries, History};
 use crate::ledger::maintain;
 use crate::ledger::open::{self, OpenReport};
@@ -62,6 +63,11 @@ impl Drop for Owner {
     fn drop(&mut self) {
         // Closing is best effort here: what was acknowledged is durable, and a caller who wants to know calls `close`.
         let _ = self.core.close();
+        // Also where it failed: nobody is left who could append.
+        let held = self.core.commit.lock();
+        self.core.gate.end();
+        drop(held);
+        self.core.gate.wake_followers();
         self.core.bell.stop();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -284,6 +290,30 @@ impl Ledger {
     #[must_use]
     pub fn entries(&self, from: Seq) -> Entries {
         self.core().log().entries(from)
+    }
+
+    /// The entries from a seq on, and then each that comes, once it is durable (also with
+    /// [`Durability::Buffered`](crate::Durability)). It may begin ahead of the head, and waits there. It ends when the ledger is
+    /// closed, and does not keep it open: after the last handle was dropped everything durable is still given.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use taskledger::{Event, Ledger, Seq};
+    /// let ledger = Ledger::open(dir.path())?;
+    /// ledger.append("a", Event::created())?;
+    /// let follow = ledger.follow(Seq::FIRST)?;
+    /// let told = std::thread::spawn(move || follow.map(|entry| entry.map(|entry| entry.seq.0)).collect());
+    /// ledger.append("b", Event::created())?;
+    /// ledger.close()?;
+    /// let told: Result<Vec<u64>, _> = told.join().expect("it does not panic");
+    /// assert_eq!(told?, [1, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// None so far. What it gives may be one: see [`Follow::next_within`].
+    pub fn follow(&self, from: Seq) -> Result<Follow> {
+        Ok(Follow::here(&self.owner.core, from))
     }
 
     /// All tasks as of a moment.

@@ -42,6 +42,10 @@ mod create;
 
 pub mod open;
 
+mod beside;
+
+pub mod follow;
+
 pub mod reader;
 
 mod maintain;

@@ -34,7 +34,7 @@ use crate::storage::table::read::Unfit;
 use crate::vfs::ops::{Access, Lock, Vfs, read_full_at, write_all_at};
 
 /// How often a reader looks, as long as each look finds something else amiss.
-const LOOKS: usize = 100;
+pub(crate) const LOOKS: usize = 100;
 
 /// What opening found, kept and left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,7 +187,8 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
     Err(Error::Io { action: "read beside its writer", path: dir.to_owned(), source: Arc::new(source) })
 }
 
-fn is_damage_or_missing(error: &Error) -> bool {
+/// Whether a reader beside a writer has to look again before it believes this.
+pub(crate) fn is_damage_or_missing(error: &Error) -> bool {
     match error {
         Error::Damaged { .. } => true,
         Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::ledger::follow::Follow;
 use crate::ledger::open::{self, OpenReport};
 use crate::ledger::options::Options;
 use crate::ledger::view::{At, View};
+use crate::model::seq::Seq;
 
 /// A ledger opened for reading: no lock, no write permission, and a live writer may go on beside it.
 ///
@@ -57,6 +59,17 @@ impl Reader {
     /// As [`Ledger::as_of`](crate::Ledger::as_of).
     pub fn as_of(&self, at: At) -> Result<View> {
         View::as_of(&self.view.log, self.view.at(), at)
+    }
+
+    /// The entries from a seq on, and then each that comes, once it is known to be durable, whichever process writes it and
+    /// however often the writer ends and another comes. It may begin ahead of the head, and waits there. It goes by what the
+    /// files say, not by this view: after a writer that did not close the view may show more, until the next writer has
+    /// made that durable. Needs no write permission.
+    ///
+    /// # Errors
+    /// As [`Ledger::open_read_only`](crate::Ledger::open_read_only).
+    pub fn follow(&self, from: Seq) -> Result<Follow> {
+        Follow::beside(&self.dir, &self.options, from)
     }
 
     /// Reads what was appended since. Reads the whole log again.

@@ -10,6 +10,7 @@
 mod close;
 mod disk;
 mod flights;
+mod follow;
 mod gate;
 mod poison;
 mod rolls;

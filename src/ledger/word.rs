@@ -4,6 +4,7 @@
 //! Invariant: who sleeps has seen the word unchanged at a moment from which on every waking finds it asleep.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::ledger::primitives::AtomicU32;
 
@@ -25,7 +26,13 @@ impl Word {
 
     /// Sleeps until it is not `seen`; may wake early, so look again.
     pub(crate) fn sleep(&self, seen: u32) {
-        self.sleepers.sleep(&self.value, seen);
+        self.sleepers.sleep(&self.value, seen, None);
+    }
+
+    /// As [`Word::sleep`], and about so long at most. Only for words of which all sleepers are woken at once: one that gives
+    /// up may have been counted as woken.
+    pub(crate) fn sleep_for(&self, seen: u32, most: Duration) {
+        self.sleepers.sleep(&self.value, seen, Some(most));
     }
 
     /// Wakes so many of those that sleep, at most; whether there was one.
@@ -41,7 +48,9 @@ use portable::Sleepers;
 
 #[cfg(all(target_os = "linux", not(any(test, miri))))]
 mod futex {
-    use rustix::thread::futex::{self, Flags};
+    use std::time::Duration;
+
+    use rustix::thread::futex::{self, Flags, Timespec};
 
     use crate::ledger::primitives::AtomicU32;
 
@@ -50,9 +59,11 @@ mod futex {
     pub(super) struct Sleepers;
 
     impl Sleepers {
-        pub(super) fn sleep(&self, word: &AtomicU32, seen: u32) {
-            // Every outcome (woken, value changed, interrupted) means: look again.
-            let _ = futex::wait(word, Flags::PRIVATE, seen, None);
+        pub(super) fn sleep(&self, word: &AtomicU32, seen: u32, most: Option<Duration>) {
+            // Where it is too long to be said, there is no limit.
+            let most = most.and_then(|most| Timespec::try_from(most).ok());
+            // Every outcome (woken, value changed, interrupted, too late) means: look again.
+            let _ = futex::wait(word, Flags::PRIVATE, seen, most.as_ref());
         }
 
         pub(super) fn wake(&self, word: &AtomicU32, most: u32) -> bool {
@@ -66,6 +77,7 @@ mod futex {
 mod portable {
     use std::collections::VecDeque;
     use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use crate::ledger::primitives::{AtomicU32, Condvar, Mutex, MutexGuard};
 
@@ -84,7 +96,7 @@ mod portable {
     }
 
     impl Sleepers {
-        pub(super) fn sleep(&self, word: &AtomicU32, seen: u32) {
+        pub(super) fn sleep(&self, word: &AtomicU32, seen: u32, most: Option<Duration>) {
             let mut asleep = self.asleep();
             // Under the lock that waking takes after the word has changed.
             if word.load(Ordering::Acquire) != seen {
@@ -94,7 +106,15 @@ mod portable {
             asleep.next += 1;
             asleep.waiting.push_back(own);
             while asleep.waiting.contains(&own) {
-                asleep = self.woken.wait(asleep).expect("nothing panics under this lock");
+                let Some(most) = most else {
+                    asleep = self.woken.wait(asleep).expect("nothing panics under this lock");
+                    continue;
+                };
+                let (woken, timeout) = self.woken.wait_timeout(asleep, most).expect("nothing panics under this lock");
+                asleep = woken;
+                if timeout.timed_out() {
+                    asleep.waiting.retain(|waiting| *waiting != own);
+                }
             }
         }
 

@@ -318,7 +318,7 @@ pub(crate) fn judge(segment: &Segment, walked: &WalkEnd, evidence: Evidence<'_>)
     Ok(Judged { watermark, epoch })
 }
 
-fn unknown_frame(segment: &Segment, kind: u8) -> Error {
+pub(crate) fn unknown_frame(segment: &Segment, kind: u8) -> Error {
     Error::Format { path: segment.path.clone(), what: format!("it has a frame of the unknown kind {kind}") }
 }
 

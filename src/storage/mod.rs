@@ -21,3 +21,5 @@ pub mod buffer;
 pub mod scan;
 
 pub mod log;
+
+pub mod cursor;

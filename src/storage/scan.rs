@@ -14,18 +14,19 @@ use crate::storage::segment::{HEADER_BYTES, Segment};
 use crate::vfs::map::Map;
 use crate::vfs::ops::read_full_at;
 
-const WINDOW_BYTES: usize = 256 << 10;
+/// How much is read at once where much is to be read.
+pub(crate) const WINDOW_BYTES: usize = 256 << 10;
 /// How much is looked at once for something that is not zero.
 const CHUNK_BYTES: usize = 64 << 10;
 /// How much is read for one frame: most of them whole, since two calls cost more than the bytes.
-const FRAME_GUESS_BYTES: usize = 2 << 10;
+pub(crate) const FRAME_GUESS_BYTES: usize = 2 << 10;
 
 /// A walk goes on behind so many bad regions at most, so that nobody can make it remember millions. Where there are more
 /// it ends, and the evidence decides.
-const GAPS_MAX: usize = 1024;
+pub(crate) const GAPS_MAX: usize = 1024;
 /// A walk reads bad bodies of frames that seem to be the next one for so many bytes more than there are to walk: any
 /// number of headers may claim the same bytes, and each claim takes a checksum of all of them.
-const SEARCHED_BODIES_MAX: u64 = 4 * FRAME_BYTES_MAX as u64;
+pub(crate) const SEARCHED_BODIES_MAX: u64 = 4 * FRAME_BYTES_MAX as u64;
 
 /// A place between two frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,19 @@ impl Position {
             epoch: header.epoch,
             at: header.base_at,
             mid_batch: false,
+        }
+    }
+
+    /// Behind a frame that stands here.
+    pub(crate) fn after(&self, frame: &Frame) -> Position {
+        let header = &frame.header;
+        Position {
+            offset: frame.offset + header.frame_len(),
+            next: header.next(),
+            chain: chain(self.chain, &frame.raw),
+            epoch: header.epoch,
+            at: header.at,
+            mid_batch: header.kind == FrameKind::EventsMore,
         }
     }
 }
@@ -119,7 +133,7 @@ impl Tail {
 }
 
 /// Reads a file through a window, so that a walk needs little memory.
-struct Window<'a> {
+pub(crate) struct Window<'a> {
     segment: &'a Segment,
     bytes: Vec<u8>,
     start: u64,
@@ -131,7 +145,12 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     fn new(segment: &'a Segment) -> Window<'a> {
-        Window { segment, bytes: Vec::new(), start: 0, chunk: WINDOW_BYTES, map: None }
+        Window::reading(segment, WINDOW_BYTES)
+    }
+
+    /// One that reads so many bytes at once, at least.
+    pub(crate) fn reading(segment: &'a Segment, chunk: usize) -> Window<'a> {
+        Window { segment, bytes: Vec::new(), start: 0, chunk, map: None }
     }
 
     /// `len` bytes at `offset`; fewer only where the file ends.
@@ -190,6 +209,16 @@ fn read_frame(window: &mut Window<'_>, seed: FrameSeed, offset: u64, limit: u64)
     Ok(Ok(Frame { offset, header, body: body.to_vec(), raw }))
 }
 
+/// Reads the frame that is expected at a position; `Err` inside says why it is not there.
+///
+/// # Errors
+/// The segment cannot be read.
+pub(crate) fn next_frame(window: &mut Window<'_>, at: &Position, limit: u64) -> Result<Result<Frame, Stop>> {
+    let header = &window.segment.header;
+    Ok(read_frame(window, FrameSeed::of(header), at.offset, limit)?
+        .and_then(|frame| follows(&frame.header, at, header.base).map(|()| frame).map_err(Stop::Bad)))
+}
+
 /// Whether a frame may stand at a position.
 fn follows(frame: &FrameHeader, at: &Position, base: Seq) -> Result<(), &'static str> {
     if frame.first != at.next {
@@ -221,7 +250,6 @@ pub(crate) fn walk(
     limit: u64,
     visit: &mut dyn FnMut(Frame) -> Result<()>,
 ) -> Result<WalkEnd> {
-    let seed = FrameSeed::of(&segment.header);
     let mut window = Window::new(segment);
     let mut out = WalkEnd {
         end: start,
@@ -237,18 +265,15 @@ pub(crate) fn walk(
     let mut batch = Vec::new();
     let mut bodies = SEARCHED_BODIES_MAX + limit.saturating_sub(start.offset);
     while out.end.offset < limit {
-        let bad = match read_frame(&mut window, seed, out.end.offset, limit)? {
-            Ok(frame) => match follows(&frame.header, &out.end, segment.header.base) {
-                Ok(()) => {
-                    out.pass(&frame, &mut unproven);
-                    batch.push(frame);
-                    if !out.end.mid_batch {
-                        batch.drain(..).try_for_each(&mut *visit)?;
-                    }
-                    continue;
+        let bad = match next_frame(&mut window, &out.end, limit)? {
+            Ok(frame) => {
+                out.pass(&frame, &mut unproven);
+                batch.push(frame);
+                if !out.end.mid_batch {
+                    batch.drain(..).try_for_each(&mut *visit)?;
                 }
-                Err(what) => Stop::Bad(what),
-            },
+                continue;
+            }
             Err(stop) => stop,
         };
         // What is seen on the way is evidence also where the walk goes on behind it: a frame does not say where it stands,
@@ -280,14 +305,7 @@ impl WalkEnd {
     /// Goes past a valid frame. `unproven` are the ends of the frames with events that no watermark covers yet.
     fn pass(&mut self, frame: &Frame, unproven: &mut Vec<(Seq, u64)>) {
         let header = &frame.header;
-        self.end = Position {
-            offset: frame.offset + header.frame_len(),
-            next: header.next(),
-            chain: chain(self.end.chain, &frame.raw),
-            epoch: header.epoch,
-            at: header.at,
-            mid_batch: header.kind == FrameKind::EventsMore,
-        };
+        self.end = self.end.after(frame);
         self.tail.see(header);
         self.tail.last_nonzero = Some(self.end.offset - 1);
         if header.kind.has_events() {
@@ -321,7 +339,16 @@ pub(crate) fn tail(segment: &Segment, from: u64, to: u64) -> Result<Tail> {
 /// Looks at what is behind a bad region: where the very frame that is expected begins, if it does; else what there
 /// is in all. A frame is such a one only if its body is good, and is looked for only as long as bad ones had no more than
 /// `bodies` bytes; these go down by what they had.
-fn look_behind(segment: &Segment, at: Position, limit: u64, tail: &mut Tail, bodies: &mut u64) -> Result<Option<u64>> {
+///
+/// # Errors
+/// The segment cannot be read.
+pub(crate) fn look_behind(
+    segment: &Segment,
+    at: Position,
+    limit: u64,
+    tail: &mut Tail,
+    bodies: &mut u64,
+) -> Result<Option<u64>> {
     let seed = FrameSeed::of(&segment.header);
     let mut window = Window::new(segment);
     let mut offset = at.offset;

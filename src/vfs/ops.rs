@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::vfs::map::Map;
 
@@ -56,6 +57,16 @@ pub struct Process {
 
 /// A lock that is held until this value is dropped.
 pub trait Lock: Send + Sync + fmt::Debug {}
+
+/// Somebody who is told of changes in a directory.
+pub trait Watch: Send + Sync + fmt::Debug {
+    /// Waits until something has changed since it was made or has last returned `true`, and `limit` at most; says whether
+    /// something has. It may say so without a reason, and miss what another machine does: look again now and then.
+    ///
+    /// # Errors
+    /// The system's error; nothing more will be told.
+    fn wait(&mut self, limit: Duration) -> io::Result<bool>;
+}
 
 /// The file system, the clock and the process, as the ledger uses them.
 pub trait Vfs: Send + Sync + fmt::Debug {
@@ -115,6 +126,16 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's error; locks that are not supported here are one.
     fn try_lock(&self, path: &Path, mode: u32) -> io::Result<Option<Box<dyn Lock>>>;
+
+    /// Watches the files of a directory: that bytes are written to one, that a name comes, goes or changes. Where that cannot
+    /// be had, its caller looks again and again.
+    ///
+    /// # Errors
+    /// `Unsupported` unless the implementation says otherwise; `NotFound` where the directory is missing.
+    fn watch(&self, dir: &Path) -> io::Result<Box<dyn Watch>> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// The wall clock, in milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;

@@ -22,6 +22,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::vfs::map::Map;
+#[cfg(target_os = "linux")]
+use crate::vfs::ops::Watch;
 use crate::vfs::ops::{Access, DirEntry, Kind, Lock, Process, Vfs, VfsFile};
 
 /// The file system, the clock and the process of the machine.
@@ -125,6 +127,11 @@ impl Vfs for RealVfs {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn watch(&self, dir: &Path) -> io::Result<Box<dyn Watch>> {
+        Ok(Box::new(watch::Inotify::new(dir)?))
     }
 
     fn now_ms(&self) -> u64 {
@@ -318,6 +325,9 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     }
     digits.next().is_none().then_some(bytes)
 }
+
+#[cfg(target_os = "linux")]
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 mod append;
 mod demo;
 mod failing;
+mod follow;
 mod import;
 mod info;
 mod notes;

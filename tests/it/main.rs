@@ -12,6 +12,7 @@ mod cli;
 mod crash;
 mod dag_executor;
 mod disk;
+mod follow;
 mod format;
 mod house;
 mod json;

@@ -24,6 +24,9 @@ macro_rules! forward {
     (@ $field:tt try_lock) => {
         crate::support::forward!(@@ $field try_lock(path: &Path, mode: u32) -> io::Result<Option<Box<dyn Lock>>>);
     };
+    (@ $field:tt watch) => {
+        crate::support::forward!(@@ $field watch(dir: &Path) -> io::Result<Box<dyn taskledger::vfs::ops::Watch>>);
+    };
     (@ $field:tt now_ms) => { crate::support::forward!(@@ $field now_ms() -> u64); };
     (@ $field:tt boot_id) => { crate::support::forward!(@@ $field boot_id() -> [u8; 16]); };
     (@ $field:tt process) => { crate::support::forward!(@@ $field process() -> Process); };

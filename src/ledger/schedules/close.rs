@@ -1,4 +1,8 @@
 //! Closing while others append: what was acknowledged is there, what comes later is refused, and the end is in order.
+//!
+//! The story of one bug: behind the close frame an append came in, and before closing went on the background thread vouched
+//! for it. All was vouched for then, so that closing ended without another close frame, and the next opening found the ledger
+//! unclean.
 
 use std::sync::{Arc, Mutex};
 

@@ -3,6 +3,8 @@
 use super::*;
 use crate::vfs::ops::{read_full_at, write_all_at};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 fn refused(result: io::Result<Arc<dyn VfsFile>>, what: &str) {
     let error = result.expect_err("must be refused");
@@ -196,4 +198,34 @@ fn the_boot_id_is_stable_and_random_bytes_are_not() {
     RealVfs.random(&mut b).unwrap();
     assert_ne!(a, b);
     assert!(a[900..].iter().any(|byte| *byte != 0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_watch_is_told_of_each_change_and_of_nothing_else() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let dir = tempfile::tempdir().unwrap();
+    let [file, other] = ["file", "other"].map(|name| dir.path().join(name));
+    let handle = RealVfs.create(&file, 0o600).unwrap();
+    let mut watch = RealVfs.watch(dir.path()).unwrap();
+    assert!(!watch.wait(Duration::ZERO).unwrap(), "what was before");
+    let changes: [&dyn Fn(); 4] = [
+        &|| assert_eq!(handle.write_at(b"x", 0).unwrap(), 1),
+        &|| drop(RealVfs.create(&other, 0o600).unwrap()),
+        &|| RealVfs.remove(&other).unwrap(),
+        &|| RealVfs.rename(&file, &other).unwrap(),
+    ];
+    for change in changes {
+        change();
+        assert!(watch.wait(PATIENCE).unwrap(), "what has changed before the wait");
+        RealVfs.list(dir.path()).unwrap();
+        handle.read_at(&mut [0], 0).unwrap();
+        assert!(!watch.wait(Duration::ZERO).unwrap(), "it was told, and reading is no change");
+    }
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| watch.wait(PATIENCE).unwrap());
+        handle.write_at(b"y", 0).unwrap();
+        assert!(waiting.join().unwrap(), "whether it waits already or not");
+    });
+    assert_eq!(RealVfs.watch(&dir.path().join("nowhere")).unwrap_err().kind(), io::ErrorKind::NotFound);
 }

@@ -1,12 +1,13 @@
-//! Scripts in which something happens in the middle of a flight or of a sync, as another thread would do it.
+//! Scripts in which something happens in the middle of a flight or of a sync, as another thread or process would do it.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use taskledger::vfs::fault::{CallKind, Effect, Fault, SyncFailure};
-use taskledger::{Durability, Error, Ledger};
+use taskledger::{Durability, Error, Follow, Followed, Ledger, Seq};
 
-use super::journal::create;
-use super::script::{BUFFERED, EIO, Script, batch_of, count_on, demand, options};
+use super::journal::{create, note};
+use super::script::{BUFFERED, DIR, EIO, Script, batch_of, count_on, demand, options};
 use crate::support::{Hooked, Moment};
 
 type Act = Box<dyn FnOnce() + Send>;
@@ -80,4 +81,37 @@ pub fn written_beside_a_sync_that_fails(s: &mut Script) {
     s.drop_ledger();
     s.open();
     s.append(create("c"));
+}
+
+/// Two followers, one of another process, are asked at each moment of each flight and sync: what they are given must not go
+/// away from that moment on.
+pub fn followed(s: &mut Script, durability: Durability) {
+    let follows: Arc<Mutex<Vec<Follow>>> = Arc::default();
+    let given: Arc<Mutex<Vec<(Seq, usize)>>> = Arc::default();
+    let (vfs, asked, told) = (s.vfs.clone(), Arc::clone(&follows), Arc::clone(&given));
+    let hooked = Hooked::new(s.vfs.clone(), move |_| {
+        for follow in asked.lock().expect("nothing panics under this lock").iter_mut() {
+            // Where it fails they are given too little, which is noticed in the end.
+            while let Ok(Followed::Entry(entry)) = follow.next_within(Duration::ZERO) {
+                told.lock().expect("nothing panics under this lock").push((entry.seq, vfs.trace_len()));
+            }
+        }
+    });
+    s.open_with(options(&s.vfs).vfs(hooked).durability(durability));
+    let beside = count_on(options(&s.vfs.spawn()).open_read_only(DIR), "opening for reading");
+    let both = [count_on(s.ledger().follow(Seq::FIRST), "following"), count_on(beside.follow(Seq::FIRST), "following")];
+    follows.lock().expect("nothing panics under this lock").extend(both);
+    for facts in [&[create("a"), create("b")][..], &[note("a", "x")]] {
+        s.vfs.advance_ms(1);
+        s.announce(facts);
+        count_on(s.ledger().commit(batch_of(facts)), "appending");
+    }
+    count_on(s.ledger().sync(), "syncing");
+    demand(given.lock().is_ok_and(|given| given.len() == 6), "each was given all three on the way");
+    for (seq, trace_len) in given.lock().expect("nothing panics under this lock").iter() {
+        s.shown(*seq, *trace_len);
+    }
+    s.learn();
+    // They share the ledger's memory, and the ledger the hook that has them.
+    follows.lock().expect("nothing panics under this lock").clear();
 }

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use taskledger::vfs::fault::MemVfs;
 use taskledger::vfs::ops::{Process, Vfs as _};
 use taskledger::{
-    Counts, Entry, Error, Filter, Ledger, Level, NoteFilter, NotePage, Page, Seq, Task, TaskState, Verdict, View,
+    Counts, Entry, Error, Filter, Followed, Ledger, Level, NoteFilter, NotePage, Page, Reader, Seq, Task, TaskState,
+    Verdict, View,
 };
 
 use super::journal::{Belief, Item, Want, create, fold, key_of_note};
@@ -175,6 +177,10 @@ fn reads(image: &MemVfs, want: &Want, verify: bool) -> Result<Option<usize>, Str
                 Err(what) => return Err(format!("read-only: {what}")),
             };
             fold_matches(&Answers::View(reader.view()), &want.items[..kept])?;
+            let vouched = reader.report().vouched.0 as usize;
+            if verify && followed(&reader, want)? != vouched {
+                return Err(format!("a follower does not stop at seq {vouched}, up to which the log vouches"));
+            }
             Some(kept)
         }
         Err(Error::NoLedger { .. }) if !want.born => None,
@@ -209,6 +215,7 @@ pub fn judge_beside(image: &MemVfs, writer: Process, want: &Want) -> Result<(), 
     let shown =
         entries_match(reader.view().entries(Seq::FIRST), want).map_err(|what| format!("beside the writer: {what}"))?;
     fold_matches(&Answers::View(reader.view()), &want.items[..shown])?;
+    let followed = followed(&reader, want)?;
     not_damaged(&alive).map_err(|what| format!("verify beside the writer: {what}"))?;
     let durable = match options(&bare).open_read_only(DIR) {
         Ok(reader) => reader.report().last.0 as usize,
@@ -217,7 +224,27 @@ pub fn judge_beside(image: &MemVfs, writer: Process, want: &Want) -> Result<(), 
     if shown > durable {
         return Err(format!("a reader was shown {shown} entries, of which a power cut leaves {durable}"));
     }
+    // It also goes by what frames say, where the mark is behind.
+    if !(shown..=durable).contains(&followed) {
+        return Err(format!("a follower got {followed} entries, a reader {shown}, and a power cut leaves {durable}"));
+    }
     Ok(())
+}
+
+/// How many entries a follower gets that begins now.
+fn followed(reader: &Reader, want: &Want) -> Result<usize, String> {
+    let failed = |error: Error| format!("a follower: {}", told(&error));
+    let mut follow = reader.follow(Seq::FIRST).map_err(failed)?;
+    let (mut entries, mut caught_up) = (Vec::new(), 0);
+    // What is behind a torn frame is looked at the second time.
+    while caught_up < 3 {
+        match follow.next_within(Duration::ZERO).map_err(failed)? {
+            Followed::Entry(entry) => entries.push(Ok(*entry)),
+            Followed::CaughtUp { .. } => caught_up += 1,
+            other => return Err(format!("a follower: {other:?}")),
+        }
+    }
+    entries_prefix(entries.into_iter(), want)
 }
 
 /// Whether there is a ledger, and that `verify` finds no damage.
@@ -232,6 +259,15 @@ pub fn not_damaged(image: &MemVfs) -> Result<bool, String> {
 
 /// A dense prefix in order, of whole batches, with all that was acknowledged; how many entries.
 pub fn entries_match(entries: impl Iterator<Item = Result<Entry, Error>>, want: &Want) -> Result<usize, String> {
+    let kept = entries_prefix(entries, want)?;
+    if kept < want.acked {
+        return Err(format!("ACKNOWLEDGED ENTRIES ARE LOST: {kept} are there, {} were acknowledged", want.acked));
+    }
+    Ok(kept)
+}
+
+/// A dense prefix in order, of whole batches; how many entries.
+fn entries_prefix(entries: impl Iterator<Item = Result<Entry, Error>>, want: &Want) -> Result<usize, String> {
     let mut kept = 0;
     for entry in entries {
         let entry = entry.map_err(|error| told(&error))?;
@@ -240,9 +276,6 @@ pub fn entries_match(entries: impl Iterator<Item = Result<Entry, Error>>, want: 
         };
         item.check(&entry)?;
         kept += 1;
-    }
-    if kept < want.acked {
-        return Err(format!("ACKNOWLEDGED ENTRIES ARE LOST: {kept} are there, {} were acknowledged", want.acked));
     }
     if kept > 0 && !want.items[kept - 1].last_of_batch {
         return Err(format!("half a batch: it ends after seq {kept}"));

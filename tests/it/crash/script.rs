@@ -233,6 +233,13 @@ impl Script {
         }
     }
 
+    /// What was shown as durable when the trace was so long must not go away since then.
+    pub fn shown(&mut self, seq: Seq, trace_len: usize) {
+        for (_, ticket) in self.outstanding.extract_if(.., |(last, _)| *last == seq) {
+            self.journal.acknowledge(ticket, trace_len);
+        }
+    }
+
     /// Whether anything has its place, and is not known to be durable.
     pub fn owes(&self) -> bool {
         !self.outstanding.is_empty()

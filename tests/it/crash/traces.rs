@@ -1,14 +1,14 @@
 //! The scripts that the crash tests run. A new one is one more line in [`all`].
 
-use taskledger::Error;
 use taskledger::TaskState::{Completed, Ready, Running};
 use taskledger::vfs::fault::{CallKind, Choice, Effect, Pending, SyncFailure};
+use taskledger::{Durability, Error};
 
 use super::beside;
 use super::company::together;
 use super::derived;
 use super::journal::{create, go, large, note, note_removed, noted};
-use super::script::{Script, count_on, demand};
+use super::script::{BUFFERED, Script, count_on, demand};
 
 /// What must come out at least once, so that a trace that tests nothing is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub fn all() -> Vec<Trace> {
         ("placed beside a flight", Both, beside::placed_beside_a_flight),
         ("written beside a sync", Both, beside::written_beside_a_sync),
         ("written beside a sync that fails", Both, beside::written_beside_a_sync_that_fails),
+        ("followed", Both, |s| beside::followed(s, Durability::Sync)),
+        ("followed, buffered", Both, |s| beside::followed(s, BUFFERED)),
         ("roll", Both, |s| roll(s, false)),
         ("roll with a spare made ahead", Both, |s| roll(s, true)),
         ("close and reopen", Both, |s| {
