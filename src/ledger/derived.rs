@@ -371,7 +371,7 @@ fn write_and_check(
         Unwritten::Failed(error) => Unmade::Failed(no_space_or(error)),
     })?;
     let written = Table::open(vfs, path, false).and_then(|table| check(&table, pause));
-    written.map_err(|unfit| Unmade::Failed(Error::damaged(&unfit.path, None, None, unfit.what)))
+    written.map_err(|unfit| Unmade::Failed(Error::io("read back", path)(io::Error::other(unfit.what))))
 }
 
 /// A full disk has an error of its own: there is something that can be done about it.
