@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::ledger::segments::{Home, Segments};
 use crate::ledger::tasks::{End, Part, Tasks, Unfolded};
 use crate::model::seq::Seq;
 use crate::storage::identity::Identity;
@@ -75,15 +76,6 @@ fn fits(
     Ok(())
 }
 
-/// Where a ledger is, and how its tables are looked at.
-#[derive(Debug, Clone)]
-pub(crate) struct Home {
-    pub vfs: Arc<dyn Vfs>,
-    pub dir: PathBuf,
-    pub identity: Identity,
-    pub mmap: bool,
-}
-
 /// What folding sealed segments came to.
 #[derive(Debug)]
 pub(crate) struct Sealed {
@@ -102,7 +94,7 @@ pub(crate) struct Sealed {
 /// Damage to what is read of the log; or it cannot be read.
 pub(crate) fn fold_sealed(
     home: &Home,
-    segments: &[Arc<Segment>],
+    segments: &Segments,
     count: usize,
     keep: Option<(u32, u32)>,
     known_unfit: &[Unfit],
@@ -123,7 +115,7 @@ pub(crate) fn fold_sealed(
 /// As [`fold_sealed`]; `None` where a table turned out to be unfit on the way, which is then added to `unfit`.
 fn fold_once(
     home: &Home,
-    segments: &[Arc<Segment>],
+    segments: &Segments,
     count: usize,
     keep: Option<(u32, u32)>,
     unfit: &mut Vec<Unfit>,
@@ -131,12 +123,13 @@ fn fold_once(
 ) -> Result<Option<Tasks>> {
     let mut tasks = Tasks::new(home.identity.hash_key);
     let mut from = 0;
-    if let Some(snapshot) = newest_snapshot(home, segments.get(..=count).unwrap_or(segments), unfit) {
-        from = segments.partition_point(|segment| segment.header.number <= snapshot.header.number);
+    if let Some((n, snapshot)) = newest_snapshot(home, segments, count, unfit)? {
+        from = n + 1;
         tasks.pass(snapshot);
     }
-    for (segment, next) in segments.iter().zip(segments.iter().skip(1)).take(count).skip(from) {
-        let named = next.header.predecessor.expect("a segment with one before it names it");
+    for n in from..count {
+        let (segment, named) = segments.sealed(n)?;
+        let segment = &*segment;
         match index_of(home, segment, &named, unfit) {
             Some(index) => tasks.pass(index),
             None => {
@@ -178,30 +171,42 @@ pub(crate) fn fold_one(tasks: &mut Tasks, stored: &LogEntry, at: At<'_>, broken:
     })
 }
 
-/// The newest snapshot that fits, of those that end before the last of these segments begins.
-fn newest_snapshot(home: &Home, segments: &[Arc<Segment>], unfit: &mut Vec<Unfit>) -> Option<Arc<Table>> {
-    let last = segments.last().map_or(Seq::ZERO, |last| last.header.base);
-    for path in list(&*home.vfs, &home.dir).snapshots.range(..last).rev().map(|(_, path)| path) {
+/// The newest snapshot that fits of those that end with one of the first `count` segments, and the position of that.
+///
+/// # Errors
+/// A segment cannot be opened.
+fn newest_snapshot(
+    home: &Home,
+    segments: &Segments,
+    count: usize,
+    unfit: &mut Vec<Unfit>,
+) -> Result<Option<(usize, Arc<Table>)>> {
+    // Behind the last segment nothing is sealed.
+    let end = if count + 1 < segments.len() { segments.get(count)?.header.base } else { segments.last_base() };
+    for path in list(&*home.vfs, &home.dir).snapshots.range(..end).rev().map(|(_, path)| path) {
         if unfit.iter().any(|unfit| unfit.path == *path) {
             continue;
         }
-        let found = Table::open(&*home.vfs, path, home.mmap).and_then(|table| {
-            let number = table.header.number;
-            let n = segments.binary_search_by_key(&number, |segment| segment.header.number);
-            let pair = n.ok().and_then(|n| segments.get(n).zip(segments.get(n + 1)));
-            let named = pair.and_then(|(segment, next)| Some((segment, next.header.predecessor?)));
-            let fits = match named {
-                None => Err("it covers more than the log has"),
-                Some((segment, named)) => fits(&table.header, TableKind::Snapshot, &home.identity, segment, &named),
-            };
-            fits.map(|()| Arc::new(table)).map_err(|what| Unfit { path: path.clone(), what: what.to_owned() })
-        });
-        match found {
-            Ok(table) => return Some(table),
-            Err(found) => unfit.push(found),
-        }
+        let found = match Table::open(&*home.vfs, path, home.mmap) {
+            Err(found) => found,
+            Ok(table) => {
+                let n = segments.position(table.header.number).filter(|n| *n < count);
+                let fits = match n {
+                    None => Err("it covers more than the log has"),
+                    Some(n) => {
+                        let (segment, named) = segments.sealed(n)?;
+                        fits(&table.header, TableKind::Snapshot, &home.identity, &segment, &named).map(|()| n)
+                    }
+                };
+                match fits {
+                    Ok(n) => return Ok(Some((n, Arc::new(table)))),
+                    Err(what) => Unfit { path: path.clone(), what: what.to_owned() },
+                }
+            }
+        };
+        unfit.push(found);
     }
-    None
+    Ok(None)
 }
 
 /// The index of a segment, where there is one that fits.
@@ -241,8 +246,14 @@ pub(crate) fn make_index(
 ) -> std::result::Result<Arc<Table>, Unmade> {
     let path = names::index(&home.dir, segment.header.number, segment.header.base);
     let header = header_of(TableKind::Index, home, segment.header.base, part.end(), named);
-    let places = segment.frames.read().expect("no writer panics").clone();
-    make(home, modes, path, header, std::slice::from_ref(part), &places, pause)
+    let places = || segment.frames.read().expect("no writer panics").clone();
+    let mut known = places();
+    // They are forgotten where the segment was closed meanwhile.
+    if known.is_empty() && named.last >= segment.header.base {
+        replay_sealed(segment, named, &mut |_, _| Ok(())).map_err(Unmade::Failed)?;
+        known = places();
+    }
+    make(home, modes, path, header, std::slice::from_ref(part), &known, pause)
 }
 
 /// Makes a snapshot of all that parts come to, the newest of which ends where this says.

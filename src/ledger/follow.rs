@@ -89,10 +89,12 @@ impl Here {
     }
 
     /// The segment with this number, if it is there yet.
-    fn segment(&self, number: u64) -> Option<Arc<Segment>> {
-        let segments = self.core.segments.read().expect("no writer panics");
-        let n = segments.partition_point(|segment| segment.header.number < number);
-        segments.get(n).map(Arc::clone)
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn segment(&self, number: u64) -> Result<Option<Arc<Segment>>> {
+        let segments = self.core.segments.read().expect("no writer panics").clone();
+        segments.position(number).map(|n| segments.get(n)).transpose()
     }
 }
 
@@ -110,13 +112,15 @@ impl fmt::Debug for Follow {
 
 impl Follow {
     /// In the writer's process.
-    pub(crate) fn here(core: &Arc<Core>, from: Seq) -> Follow {
+    ///
+    /// # Errors
+    /// The segment to begin with cannot be opened.
+    pub(crate) fn here(core: &Arc<Core>, from: Seq) -> Result<Follow> {
         let from = from.max(Seq::FIRST);
         let here = Here::new(Arc::clone(core));
         let log = core.log();
-        let n = log.segments.partition_point(|segment| segment.header.base <= from).saturating_sub(1);
-        let segment = log.segments.get(n).expect("a ledger has a segment");
-        Follow::new(Source::Here(here), Arc::clone(segment), from)
+        let segment = log.segments.get(log.segment_of(from))?;
+        Ok(Follow::new(Source::Here(here), segment, from))
     }
 
     /// In any process.
@@ -283,7 +287,7 @@ impl Follow {
     fn segment_after(&self) -> Result<Option<Arc<Segment>>> {
         let before = self.cursor.segment();
         match &self.source {
-            Source::Here(here) => Ok(here.segment(before.header.number + 1)),
+            Source::Here(here) => here.segment(before.header.number + 1),
             Source::Beside(beside) => beside.segment_after(before),
         }
     }

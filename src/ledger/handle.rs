@@ -313,7 +313,7 @@ impl Ledger {
     /// # Errors
     /// None so far. What it gives may be one: see [`Follow::next_within`].
     pub fn follow(&self, from: Seq) -> Result<Follow> {
-        Ok(Follow::here(&self.owner.core, from))
+        Follow::here(&self.owner.core, from)
     }
 
     /// All tasks as of a moment.

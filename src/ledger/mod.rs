@@ -8,6 +8,8 @@ pub mod batch;
 
 pub mod tasks;
 
+mod segments;
+
 mod derived;
 
 mod log;
