@@ -18,6 +18,11 @@ pub enum Meant {
     Anything,
 }
 
+/// Whether tables are made in the trace with this name.
+pub fn makes_tables(name: &str) -> bool {
+    name.contains("index") || name.contains("snapshot") || name.contains("tables")
+}
+
 pub type Trace = (&'static str, Meant, fn(&mut Script));
 
 pub fn all() -> Vec<Trace> {
