@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::storage::table::fences::Fences;
+use crate::storage::table::filter::filter_of;
 use crate::storage::table::page::TableKind;
 use crate::storage::table::read::{Cursor, Table, Unfit};
 use crate::storage::table::record::Record;
@@ -21,6 +22,7 @@ pub(crate) fn check(table: &Table, pause: &mut dyn FnMut() -> io::Result<()>) ->
     let unfit = |what: String| Err(Unfit { path: table.path.clone(), what });
     let (mut counts, mut noted, mut records) = ([0_u64; 9], 0_u64, 0_u64);
     let mut fences = Fences::default();
+    let mut hashes = Vec::new();
     let mut before: Option<Record> = None;
     let mut cursor = Cursor::new(0);
     while let Some(head) = cursor.head(table)? {
@@ -38,6 +40,9 @@ pub(crate) fn check(table: &Table, pause: &mut dyn FnMut() -> io::Result<()>) ->
             *count += 1;
         }
         noted += u64::from(record.class.is_note());
+        if header.kind == TableKind::Index {
+            hashes.push(record.hash);
+        }
         records += 1;
         if records.is_multiple_of(PAUSE_EVERY) {
             pause().or_else(|error| unfit(error.to_string()))?;
@@ -55,6 +60,9 @@ pub(crate) fn check(table: &Table, pause: &mut dyn FnMut() -> io::Result<()>) ->
         if table.fence(block)? != fence {
             return unfit(format!("the fence of block {block} is not that of its records"));
         }
+    }
+    if table.filter()? != filter_of(&hashes) {
+        return unfit("its filter is not that of its records".to_owned());
     }
     let mut last = None;
     for n in 0..header.places {

@@ -6,6 +6,8 @@
 //! Invariants: records are sorted by hash, realm and key, each there once; every block is checked whenever it is read;
 //! nothing of a table is believed before its header is found to fit the log.
 
+pub mod filter;
+
 pub mod page;
 
 pub mod record;

@@ -14,7 +14,7 @@
 //!  56  8  length of the file                 200     zeros
 //!  64  8  zero
 //! ```
-//! Behind it blocks of 4096 bytes, numbered from 1: those of records, then of fences, then of places.
+//! Behind it blocks of 4096 bytes, numbered from 1: those of records, then of fences, of places, and of the filter.
 //! ```text
 //!   0  4  CRC-32 of what the header says (uuid, kind, number, last seq), the number of the block, and bytes 4 to 4096
 //!   4  2  blocks of records: where the first record that begins here begins, counted from byte 6; 65535 for none
@@ -24,6 +24,7 @@
 use crate::model::seq::Seq;
 use crate::storage::bytes::{crc32, get_array, get_u16, get_u32, get_u64, put};
 use crate::storage::segment::FramePlace;
+use crate::storage::table::filter::{LINE_BYTES, filter_bytes};
 
 /// Size of the header and of a block, in bytes.
 pub(crate) const BLOCK_BYTES: usize = 4096;
@@ -42,6 +43,8 @@ pub(crate) const NONE_BEGINS: u16 = u16::MAX;
 pub(crate) const FENCES: u64 = (BLOCK_PAYLOAD / 10) as u64;
 /// A place: seq less the first that the table covers (4), offset (4), time (8).
 pub(crate) const PLACE_BYTES: usize = 16;
+/// Bytes of the filter that a block has, in whole lines.
+pub(crate) const FILTER_BYTES: usize = BLOCK_PAYLOAD / LINE_BYTES * LINE_BYTES;
 /// How many places a block has.
 pub(crate) const PLACES: u64 = (BLOCK_PAYLOAD / PLACE_BYTES) as u64;
 
@@ -87,9 +90,19 @@ impl TableHeader {
         1 + self.blocks + self.fence_blocks()
     }
 
+    /// The first block of the filter.
+    pub(crate) fn filter_from(&self) -> u64 {
+        self.places_from() + self.places.div_ceil(PLACES)
+    }
+
+    /// Size of the filter, in bytes: a snapshot has none, since a look at it is one block for what is there and for what is not.
+    pub(crate) fn filter_bytes(&self) -> u64 {
+        if self.kind == TableKind::Index { filter_bytes(self.records) } else { 0 }
+    }
+
     /// Length of the file, in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
-        (self.places_from() + self.places.div_ceil(PLACES)) * BLOCK_BYTES as u64
+        (self.filter_from() + self.filter_bytes().div_ceil(FILTER_BYTES as u64)) * BLOCK_BYTES as u64
     }
 
     /// The header page.

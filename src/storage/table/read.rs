@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::model::seq::Seq;
 use crate::model::slot::Slot;
@@ -13,9 +13,10 @@ use crate::model::subject::Realm;
 use crate::storage::bytes::{get_u16, get_u32, get_u64};
 use crate::storage::segment::FramePlace;
 use crate::storage::table::fences::{FENCE_BYTES, Fence};
+use crate::storage::table::filter::may_hold;
 use crate::storage::table::page::{
-    BLOCK_BYTES, BLOCK_HEAD, BLOCK_PAYLOAD, FENCES, NONE_BEGINS, PLACE_BYTES, PLACES, TableHeader, block_crc,
-    place_from_block,
+    BLOCK_BYTES, BLOCK_HEAD, BLOCK_PAYLOAD, FENCES, FILTER_BYTES, NONE_BEGINS, PLACE_BYTES, PLACES, TableHeader,
+    TableKind, block_crc, place_from_block,
 };
 use crate::storage::table::record::{Class, Classes, RECORD_BYTES_MAX, RECORD_HEAD, Record};
 use crate::vfs::map::Map;
@@ -36,6 +37,8 @@ pub(crate) struct Table {
     seed: u32,
     file: Arc<dyn VfsFile>,
     map: Option<Map>,
+    /// Read when it is first asked.
+    filter: OnceLock<Vec<u8>>,
 }
 
 /// One block, checked.
@@ -55,7 +58,7 @@ impl Table {
         page.truncate(read);
         let header = TableHeader::from_page(&page, length).map_err(|what| Unfit { path: path.to_owned(), what })?;
         let map = mmap.then(|| file.map(length).ok()).flatten();
-        Ok(Table { path: path.to_owned(), header, seed: header.seed(), file, map })
+        Ok(Table { path: path.to_owned(), header, seed: header.seed(), file, map, filter: OnceLock::new() })
     }
 
     /// What a record of it says.
@@ -94,6 +97,9 @@ impl Table {
     /// # Errors
     /// A block cannot be read.
     pub(crate) fn find(&self, hash: u64, realm: Realm, key: &str) -> Result<Option<Record>, Unfit> {
+        if self.header.kind == TableKind::Index && !may_hold(self.filter()?, hash) {
+            return Ok(None);
+        }
         let after = self.first_block_from(hash)?;
         // The block before may hold records of this hash behind smaller ones.
         let mut cursor = Cursor::new(after.saturating_sub(1));
@@ -142,6 +148,27 @@ impl Table {
 
     fn fences(&self, block: u64) -> Result<Block, Unfit> {
         self.block(1 + self.header.blocks + block)
+    }
+
+    /// The filter of an index; empty for a snapshot.
+    ///
+    /// # Errors
+    /// A block cannot be read.
+    pub(super) fn filter(&self) -> Result<&[u8], Unfit> {
+        if let Some(filter) = self.filter.get() {
+            return Ok(filter);
+        }
+        let mut left = self.header.filter_bytes() as usize;
+        let mut filter = Vec::with_capacity(left);
+        for number in self.header.filter_from().. {
+            if left == 0 {
+                break;
+            }
+            let bytes = left.min(FILTER_BYTES);
+            filter.extend_from_slice(self.block(number)?.get(BLOCK_HEAD..BLOCK_HEAD + bytes).unwrap_or_default());
+            left -= bytes;
+        }
+        Ok(self.filter.get_or_init(|| filter))
     }
 
     /// All records of some classes from a hash on, in order.

@@ -1,6 +1,7 @@
 //! Writing a table: records as they come, then what finds them, then the header.
 //!
-//! Memory: a step of 256 KiB, one record, and for each 4096 bytes of records the sixteen bytes of their fence.
+//! Memory: a step of 256 KiB, one record, and for each 4096 bytes of records the sixteen bytes of
+//! their fence; for an index also ten bytes a record, for its filter.
 
 use std::io;
 use std::path::Path;
@@ -9,8 +10,9 @@ use crate::error::Error;
 use crate::storage::bytes::put;
 use crate::storage::segment::FramePlace;
 use crate::storage::table::fences::Fences;
+use crate::storage::table::filter::{LINE_BYTES, filter_of};
 use crate::storage::table::page::{
-    BLOCK_BYTES, BLOCK_HEAD, BLOCK_PAYLOAD, NONE_BEGINS, TableHeader, block_crc, place_to_bytes,
+    BLOCK_BYTES, BLOCK_HEAD, BLOCK_PAYLOAD, NONE_BEGINS, TableHeader, TableKind, block_crc, place_to_bytes,
 };
 use crate::storage::table::read::Unfit;
 use crate::storage::table::record::Record;
@@ -47,6 +49,7 @@ pub(crate) fn write(
     let mut fences = Fences::default();
     let mut bytes = Vec::new();
     let mut count = 0;
+    let mut hashes = Vec::new();
     for record in records {
         let record = record.map_err(Unwritten::Source)?;
         bytes.clear();
@@ -55,6 +58,9 @@ pub(crate) fn write(
         fences.begin(out.number - 1, record.hash, record.class);
         out.put(&bytes, pause).map_err(failed)?;
         count += 1;
+        if header.kind == TableKind::Index {
+            hashes.push(record.hash);
+        }
     }
     out.end_block(pause).map_err(failed)?;
     let blocks = out.number - 1;
@@ -64,6 +70,10 @@ pub(crate) fn write(
     out.end_block(pause).map_err(failed)?;
     for place in places {
         out.put_whole(&place_to_bytes(header.first, place), pause).map_err(failed)?;
+    }
+    out.end_block(pause).map_err(failed)?;
+    for line in filter_of(&hashes).chunks(LINE_BYTES) {
+        out.put_whole(line, pause).map_err(failed)?;
     }
     out.end_block(pause).map_err(failed)?;
     out.flush().map_err(failed)?;
