@@ -12,6 +12,8 @@ use super::build::id;
 use super::{Figures, Outcome, Size};
 
 const ASKS: u64 = 5000;
+/// So many tasks are asked for, again and again: few enough that what is read stays in memory.
+const SOME: u64 = 1000;
 
 pub fn all(size: Size, dir: &Path) -> Outcome<Figures> {
     let mut figures = bytes_per_event(dir)?;
@@ -129,19 +131,19 @@ fn asks(size: Size, dir: &Path, mmap: bool) -> Outcome<Figures> {
     let mut figures = Figures::new();
     let mut ask = |name: &str, times: u64, question: &mut dyn FnMut() -> Outcome<()>| -> Outcome<()> {
         let mut taken = Vec::new();
-        // The first ones warm what is asked.
-        for n in 0..times + times / 5 {
+        // The first ones warm what is asked: once around those that are asked for.
+        let around = times.min(SOME);
+        for n in 0..times + around {
             let started = Instant::now();
             question()?;
-            if n >= times / 5 {
+            if n >= around {
                 taken.push(started.elapsed());
             }
         }
         quantiles(name, taken, &[("p50", 0.5), ("p99", 0.99)], &mut figures);
         Ok(())
     };
-    // Few enough that their blocks stay in memory.
-    let some: Vec<u64> = (0..1000).map(|_| below(size.tasks)).collect();
+    let some: Vec<u64> = (0..SOME).map(|_| below(size.tasks)).collect();
     let mut turn = 0;
     let mut next = || {
         turn += 1;

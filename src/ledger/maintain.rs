@@ -22,7 +22,7 @@ use crate::storage::table::page::TableKind;
 /// So many indexes at least are merged into a snapshot.
 const INDEXES_MIN: usize = 16;
 /// So many are, however large the snapshot is.
-const INDEXES_MAX: usize = 64;
+const INDEXES_MAX: usize = 256;
 
 /// How long nothing must have been appended before a vouch is written.
 const QUIET: Duration = Duration::from_millis(100);

@@ -359,7 +359,7 @@ pub(crate) fn look_behind(
         if bytes.is_empty() {
             break;
         }
-        let Some(last) = bytes.iter().rposition(|&byte| byte != 0) else {
+        let Some(last) = last_nonzero(bytes) else {
             offset += chunk as u64;
             continue;
         };
@@ -382,6 +382,15 @@ pub(crate) fn look_behind(
         offset += chunk as u64;
     }
     Ok(None)
+}
+
+/// The last byte that is not zero, by pages first: most of them are, and that is seen quickly.
+fn last_nonzero(bytes: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let page = bytes.chunks(ZEROS.len()).rposition(|page| !ZEROS.starts_with(page))?;
+    let start = page * ZEROS.len();
+    let within = bytes.get(start..)?.iter().take(ZEROS.len()).rposition(|byte| *byte != 0)?;
+    Some(start + within)
 }
 
 /// Reads the one frame at this offset of a segment, which is known to be there; from its map, where there is one.

@@ -329,8 +329,10 @@ fn unknown_versions_and_features_of_a_segment_are_minded() {
             let (read, written) = (read_files(&files), write_files(&files));
             assert_eq!(is_format(&read), refuses_readers, "{name}, {offset}: {value:?}");
             assert!(read.is_ok() || refuses_readers);
-            assert_eq!(is_format(&written), refuses_writers, "{name}, {offset}: {value:?}: writing");
-            assert!(written.is_ok() || refuses_writers);
+            // A writer only reads what is behind the last two.
+            let refuses = if n < 4 { refuses_readers } else { refuses_writers };
+            assert_eq!(is_format(&written), refuses, "{name}, {offset}: {value:?}: writing");
+            assert!(written.is_ok() || refuses);
         }
     }
 }

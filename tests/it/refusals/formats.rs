@@ -59,7 +59,7 @@ fn what_a_newer_version_wrote_is_refused_unless_it_says_that_it_may_be_used() {
         (compatible, &[1, 0, 0, 0], Whom::Nobody, ""),
         (compatible, &[255, 255, 255, 255], Whom::Nobody, ""),
     ];
-    let names = ["LEDGER", "log/0000000001-00000000000000000001.log", "log/0000000002-00000000000000000003.log"];
+    let names = ["LEDGER", "log/0000000002-00000000000000000003.log", "log/0000000003-00000000000000000004.log"];
     for (offset, number, whom, what) in table {
         for name in names {
             let site = site();
