@@ -52,6 +52,12 @@ mod maintain;
 
 pub mod report;
 
+mod refold;
+
+mod inspect;
+
+mod listed;
+
 pub mod verify;
 
 pub mod handle;
