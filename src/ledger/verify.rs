@@ -315,7 +315,8 @@ impl Walker<'_> {
             } else {
                 folded.join(out);
                 let Some(next) = to.checked_add(1) else { break };
-                next..=next.saturating_add(width)
+                // Twice as wide: a range that was narrow for a few big ones must not stay so. One too wide is halved again.
+                next..=next.saturating_add(width.saturating_mul(2).max(1))
             };
             let mut again = Pass::new(key, next, self.means.memory);
             self.pass(Some(&mut again), true)?;
