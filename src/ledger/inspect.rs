@@ -144,7 +144,7 @@ impl Setting<'_> {
             }
             out.seal(segment, next)?;
             out.left_out(segment, named.end)?;
-            if self.level >= Level::Derived && out.whole && !self.bound.is_some_and(|bound| named.last > bound) {
+            if self.level >= Level::Derived && out.whole && self.bound.is_none_or(|bound| named.last <= bound) {
                 self.tables(site, &named, &places, &mut out);
             }
         } else if is_last && !bounded {
