@@ -54,7 +54,7 @@ pub use ledger::open::{OpenReport, Writer};
 pub use ledger::options::{Durability, Maintenance, Options};
 pub use ledger::orphans::Recovered;
 pub use ledger::reader::Reader;
-pub use ledger::report::{Finding, Level, Severity, Verdict, VerifyReport};
+pub use ledger::report::{Finding, Level, Severity, Verdict, VerifyProgress, VerifyReport};
 pub use ledger::ticket::Ticket;
 pub use ledger::verify::verify;
 pub use ledger::view::{At, View};

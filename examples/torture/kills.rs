@@ -120,7 +120,7 @@ fn look(dir: &Path, acknowledged: u64) -> Result<(), String> {
     if batch_ends > next - 1 {
         return Err(format!("half a batch: it ends after seq {}", next - 1));
     }
-    let report = options.verify(dir, Level::Content, &mut |_, _| ()).map_err(|error| told(&error))?;
+    let report = options.verify(dir, Level::Content, &mut |_| ()).map_err(|error| told(&error))?;
     if report.verdict() == Verdict::Damaged {
         Err(format!("it is refused by verify: {:?}", report.findings))
     } else {

@@ -320,6 +320,8 @@ pub(crate) enum Depth {
     Structure,
     /// Also every event: decoding, limits, legal moves
     Content,
+    /// Also the indexes and snapshots: each says what the log says
+    Derived,
 }
 
 impl From<Depth> for Level {
@@ -327,6 +329,7 @@ impl From<Depth> for Level {
         match depth {
             Depth::Structure => Level::Structure,
             Depth::Content => Level::Content,
+            Depth::Derived => Level::Derived,
         }
     }
 }

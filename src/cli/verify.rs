@@ -13,8 +13,8 @@ use crate::cli::text::{bytes, count, safe};
 pub(crate) fn run(args: &VerifyArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let started = Instant::now();
     let mut progress = Progress::of_bytes(out.form);
-    let report =
-        Options::new().verify(&setting.dir, args.level.into(), &mut |done, all| progress.show(done, Some(all)))?;
+    let report = Options::new()
+        .verify(&setting.dir, args.level.into(), &mut |so_far| progress.show(so_far.done, Some(so_far.all)))?;
     drop(progress);
     let told = match out.form {
         Form::Json => json(&report, out),
@@ -51,7 +51,8 @@ fn print(report: &VerifyReport, millis: u128, out: &mut Out) -> Result<(), Failu
     };
     let level = match report.level {
         Level::Structure => "structure",
-        _ => "content",
+        Level::Content => "content",
+        _ => "derived",
     };
     let found = match report.findings.len() as u64 {
         0 => String::new(),
@@ -74,6 +75,7 @@ fn print(report: &VerifyReport, millis: u128, out: &mut Out) -> Result<(), Failu
 fn place(finding: &Finding) -> String {
     let severity = match finding.severity {
         Severity::Remark => "remark",
+        Severity::Warning => "warning",
         Severity::Tail => "tail",
         _ => "damage",
     };

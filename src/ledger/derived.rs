@@ -58,7 +58,7 @@ pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Tables {
 }
 
 /// Whether a table is of this log: what it says of the segment's end is what the successor states.
-fn fits(
+pub(crate) fn fits(
     header: &TableHeader,
     kind: TableKind,
     identity: &Identity,

@@ -14,9 +14,9 @@ use crate::ledger::open::{self, OpenReport};
 use crate::ledger::options::{Maintenance, Options};
 use crate::ledger::primitives::thread::{self, JoinHandle};
 use crate::ledger::reader::Reader;
-use crate::ledger::report::{Level, VerifyReport};
+use crate::ledger::report::{Level, VerifyProgress, VerifyReport};
 use crate::ledger::ticket::Ticket;
-use crate::ledger::verify;
+use crate::ledger::verify::{self, Means};
 use crate::ledger::view::{At, View, bad_json};
 use crate::model::event::Event;
 use crate::model::expect::Expect;
@@ -25,6 +25,7 @@ use crate::model::notes::{Note, NoteFilter, NotePage};
 use crate::model::seq::Seq;
 use crate::model::subject::Realm;
 use crate::model::tasks::{Counts, Filter, Page, Task};
+use crate::storage::ahead::cores;
 use crate::vfs::ops::Lock;
 
 /// A ledger, open for appending and reading. Clones share it; it closes when the last one is dropped.
@@ -402,7 +403,7 @@ impl Options {
         Reader::open_with(dir.as_ref(), self)
     }
 
-    /// Checks the files of a ledger, as [`crate::verify`] does, and reports progress: bytes read so far, and in all.
+    /// Checks the files of a ledger, as [`crate::verify`] does, and tells on the way how far it has come.
     ///
     /// # Errors
     /// As [`crate::verify`].
@@ -410,8 +411,10 @@ impl Options {
         &self,
         dir: impl AsRef<Path>,
         level: Level,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(VerifyProgress),
     ) -> Result<VerifyReport> {
-        verify::run(&*self.vfs, dir.as_ref(), level, progress)
+        let threads = self.verify_threads.unwrap_or_else(cores);
+        let means = Means { threads, memory: self.verify_memory };
+        verify::run(&*self.vfs, dir.as_ref(), level, means, progress)
     }
 }

@@ -54,6 +54,12 @@ mod maintain;
 
 pub mod report;
 
+mod refold;
+
+mod inspect;
+
+mod listed;
+
 pub mod verify;
 
 pub mod handle;

@@ -8,6 +8,9 @@ use crate::model::limits::SEGMENT_BYTES_DEFAULT;
 use crate::vfs::ops::Vfs;
 use crate::vfs::real::RealVfs;
 
+/// What verifying holds of tasks and notes at once by default, in bytes: two to three million small ones.
+const VERIFY_MEMORY_DEFAULT: u64 = 1 << 30;
+
 /// Who does the work that no append should wait for: preparing segments and vouching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -75,6 +78,8 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) mmap: bool,
     pub(crate) maintenance: Maintenance,
+    pub(crate) verify_threads: Option<usize>,
+    pub(crate) verify_memory: u64,
     pub(crate) vfs: Arc<dyn Vfs>,
     clock: Option<Clock>,
 }
@@ -88,6 +93,8 @@ impl Default for Options {
             durability: Durability::Sync,
             mmap: false,
             maintenance: Maintenance::Thread,
+            verify_threads: None,
+            verify_memory: VERIFY_MEMORY_DEFAULT,
             vfs: Arc::new(RealVfs),
             clock: None,
         }
@@ -164,6 +171,32 @@ impl Options {
     #[must_use]
     pub fn maintenance(mut self, maintenance: Maintenance) -> Options {
         self.maintenance = maintenance;
+        self
+    }
+
+    /// On how many threads [`Options::verify`](crate::Options::verify) reads segments: as many as the machine has cores by
+    /// default. It finds the same in the same order with any number.
+    #[must_use]
+    pub fn verify_threads(mut self, threads: usize) -> Options {
+        self.verify_threads = Some(threads);
+        self
+    }
+
+    /// About how many bytes of tasks and notes [`Options::verify`](crate::Options::verify) holds in memory at once: 1 GiB by
+    /// default. Where there are more it reads the log several times, each time for a part of them, and finds the same.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # taskledger::Ledger::open(dir.path())?.append("a", taskledger::Event::created())?;
+    /// use taskledger::{Level, Options, Verdict};
+    /// let options = Options::new().verify_threads(2).verify_memory(64 << 20);
+    /// let report = options.verify(dir.path(), Level::Derived, &mut |progress| assert!(progress.done <= progress.all))?;
+    /// assert_eq!((report.verdict(), report.passes), (Verdict::Sound, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn verify_memory(mut self, bytes: u64) -> Options {
+        self.verify_memory = bytes;
         self
     }
 

@@ -16,6 +16,8 @@ pub enum Level {
     Structure,
     /// Also every event: decoding, limits, back references, legal moves, the fold.
     Content,
+    /// Also the indexes and snapshots: each record, count and place of them is what the log makes of it.
+    Derived,
 }
 
 /// How bad a finding is.
@@ -24,6 +26,9 @@ pub enum Level {
 pub enum Severity {
     /// Worth knowing; nothing is wrong.
     Remark,
+    /// A file that is made of the log is not what the log makes of it. No entry is concerned, and the ledger is sound: whoever
+    /// finds such a file unfit reads the log in its place.
+    Warning,
     /// An incomplete end that nobody was told is safe.
     Tail,
     /// Damage.
@@ -40,6 +45,18 @@ pub enum Verdict {
     TornTail,
     /// Something is damaged.
     Damaged,
+}
+
+/// How far verifying has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyProgress {
+    /// How many bytes of the log were looked at.
+    pub done: u64,
+    /// How many there are in all. It grows where the log turns out to be read once more.
+    pub all: u64,
+    /// How many entries were looked at.
+    pub entries: u64,
 }
 
 /// One thing that was found.
@@ -68,7 +85,7 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Everything found, in the order of the log.
+    /// Everything found: in the log, in its order, then in what is made of it.
     pub findings: Vec<Finding>,
     /// How deep it looked.
     pub level: Level,
@@ -82,6 +99,11 @@ pub struct VerifyReport {
     pub entries: u64,
     /// See `segments`.
     pub bytes: u64,
+    /// How many indexes and snapshots it compared with the log.
+    pub tables: u64,
+    /// How many times it read the log to fold it: more than once where its tasks and notes would not fit into
+    /// [`Options::verify_memory`](crate::Options::verify_memory).
+    pub passes: u64,
     /// The process that has the ledger open for writing, where one lives.
     pub writer: Option<u32>,
 }
@@ -91,7 +113,7 @@ impl VerifyReport {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.findings.iter().map(|finding| finding.severity).max() {
-            None | Some(Severity::Remark) => Verdict::Sound,
+            None | Some(Severity::Remark | Severity::Warning) => Verdict::Sound,
             Some(Severity::Tail) => Verdict::TornTail,
             Some(Severity::Damage) => Verdict::Damaged,
         }
@@ -105,6 +127,7 @@ impl Serialize for Finding {
         map.serialize_entry("type", "taskledger.finding/1")?;
         let severity = match self.severity {
             Severity::Remark => "remark",
+            Severity::Warning => "warning",
             Severity::Tail => "tail",
             Severity::Damage => "damage",
         };
@@ -143,6 +166,7 @@ impl Serialize for VerifyReport {
         let level = match self.level {
             Level::Structure => "structure",
             Level::Content => "content",
+            Level::Derived => "derived",
         };
         map.serialize_entry("level", level)?;
         map.serialize_entry("checked_to", &self.checked_to)?;
@@ -150,6 +174,8 @@ impl Serialize for VerifyReport {
         map.serialize_entry("frames", &self.frames)?;
         map.serialize_entry("entries", &self.entries)?;
         map.serialize_entry("bytes", &self.bytes)?;
+        map.serialize_entry("tables", &self.tables)?;
+        map.serialize_entry("passes", &self.passes)?;
         map.serialize_entry("findings", &self.findings.len())?;
         if let Some(pid) = self.writer {
             map.serialize_entry("writer", &pid)?;

@@ -2,30 +2,33 @@
 //!
 //! Takes no lock and opens nothing for writing. Never stops at the first finding. Beside a living writer it looks up
 //! to the durable end as of its start: what is written behind that meanwhile is read, and makes no finding but a remark.
+//!
+//! Segments are read by several threads (inspect.rs), and what they hold is folded in order by one (refold.rs). Indexes and
+//! snapshots are compared with that fold, and are never what it rests on. Where all tasks and notes would take more memory than
+//! is allowed the log is read again for each range of their hashes; the findings are the same.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::ledger::check::decide_on;
 use crate::ledger::create::{has_ledger, inspect};
+use crate::ledger::inspect::{Inspected, NEXT_KEEP, Piece, Setting, Site, damage, open, remark, warning};
+use crate::ledger::listed::{Listed, Tables};
 use crate::ledger::options::Options;
-use crate::ledger::report::{Finding, Level, Severity, VerifyReport};
-use crate::ledger::tasks::{Tasks, Unfolded};
-use crate::model::rules::Refusal;
+use crate::ledger::refold::{Count, Full, Refold};
+use crate::ledger::report::{Finding, Level, Severity, VerifyProgress, VerifyReport};
 use crate::model::seq::Seq;
-use crate::model::slot::Slot;
+use crate::storage::ahead::{Given, in_order};
 use crate::storage::identity::{self, Identity};
-use crate::storage::live::{self, Mark};
-use crate::storage::log::{Decoder, Evidence, Listing, LogEntry, check_last, check_place, check_sealed, judge, list};
+use crate::storage::live;
+use crate::storage::log::{Listing, check_place, list};
 use crate::storage::names;
-use crate::storage::scan::{Frame, Position, WalkEnd, tail, walk};
-use crate::storage::segment::{SealSlot, Segment};
+use crate::storage::segment::Segment;
+use crate::storage::table::compare::{Differences, block_bytes, compare};
+use crate::storage::table::page::{TableHeader, TableKind};
 use crate::vfs::ops::{Access, Vfs};
-
-const NEXT_KEEP: &str = "keep all files as they are, restore this one from a copy, and verify again";
-const NEXT_NOTHING: &str = "nothing: no entry is concerned";
-const NEXT_OPEN: &str = "open it for writing: recovery leaves these bytes where they are and goes on behind them";
 
 /// Checks the files of a ledger. Never writes, takes no lock, and works beside a live writer.
 ///
@@ -43,25 +46,40 @@ const NEXT_OPEN: &str = "open it for writing: recovery leaves these bytes where 
 /// [`crate::Error::NoLedger`]; [`crate::Error::Format`] for a newer format; [`crate::Error::Io`] where a file cannot
 /// be read. Damage is no error but a finding.
 pub fn verify(dir: impl AsRef<Path>, level: Level) -> Result<VerifyReport> {
-    Options::new().verify(dir, level, &mut |_, _| ())
+    Options::new().verify(dir, level, &mut |_| ())
+}
+
+/// How it is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Means {
+    pub threads: usize,
+    /// About how many bytes of tasks and notes may be held.
+    pub memory: u64,
 }
 
 /// What is known while the segments are walked.
 struct Walker<'a> {
     report: VerifyReport,
-    level: Level,
-    /// Up to where a living writer's log is looked at.
-    bound: Option<Seq>,
-    tasks: Tasks,
-    /// Whether every entry so far could be folded; after a loss the rest cannot.
+    setting: Setting<'a>,
+    means: Means,
+    segments: Vec<Arc<Segment>>,
+    tables: Tables,
+    /// Whether no segment is missing: what is behind a loss cannot be folded.
     whole: bool,
-    done_bytes: u64,
-    all_bytes: u64,
-    progress: &'a mut dyn FnMut(u64, u64),
+    /// What the segments so far came to, by themselves.
+    ended: Vec<Inspected>,
+    progress: VerifyProgress,
+    show: &'a mut dyn FnMut(VerifyProgress),
 }
 
 /// As [`verify`], on any file layer.
-pub(crate) fn run(vfs: &dyn Vfs, dir: &Path, level: Level, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
+pub(crate) fn run(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    level: Level,
+    means: Means,
+    show: &mut dyn FnMut(VerifyProgress),
+) -> Result<VerifyReport> {
     let report = VerifyReport {
         findings: Vec::new(),
         level,
@@ -70,11 +88,21 @@ pub(crate) fn run(vfs: &dyn Vfs, dir: &Path, level: Level, progress: &mut dyn Fn
         frames: 0,
         entries: 0,
         bytes: 0,
+        tables: 0,
+        passes: 0,
         writer: None,
     };
-    // Nothing but the log is asked, in which no hash is stored.
-    let tasks = Tasks::new([0; 16]);
-    let mut walker = Walker { report, level, bound: None, tasks, whole: true, done_bytes: 0, all_bytes: 0, progress };
+    let mut walker = Walker {
+        report,
+        setting: Setting { vfs, level, bound: None, mark: None, identity: None },
+        means,
+        segments: Vec::new(),
+        tables: Vec::new(),
+        whole: true,
+        ended: Vec::new(),
+        progress: VerifyProgress { done: 0, all: 0, entries: 0 },
+        show,
+    };
     let ledger = names::ledger(dir);
     if !has_ledger(vfs, dir)? {
         return match inspect(vfs, dir) {
@@ -92,71 +120,146 @@ pub(crate) fn run(vfs: &dyn Vfs, dir: &Path, level: Level, progress: &mut dyn Fn
             None
         }
     };
+    walker.setting.identity = identity.map(|(identity, _)| identity);
     // The mark first: whatever it names was in the log before.
     let mark = match identity {
         Some((identity, inode)) => live::read(vfs, &names::live(dir), &identity.uuid, inode)?,
         None => None,
     };
+    walker.setting.mark = mark;
     if let Some(mark) = mark.filter(|mark| mark.writer_lives(vfs)) {
         walker.report.writer = Some(mark.process.pid);
-        walker.bound = Some(mark.durable);
+        walker.setting.bound = Some(mark.durable);
     }
+    let tables = if level >= Level::Derived { Listed::read(vfs, dir) } else { Listed::default() };
     let listing = list(vfs, dir)?;
     walker.remark_strays(&listing);
-    let segments = walker.open_segments(vfs, &listing, identity.map(|(identity, _)| identity))?;
-    walker.all_bytes = segments.iter().map(|segment| segment.header.capacity).sum();
-    for (n, segment) in segments.iter().enumerate() {
-        let next = segments.get(n + 1).filter(|next| next.header.number == segment.header.number + 1);
-        let is_last = n + 1 == segments.len();
-        walker.segment(segment, next.map(|next| &**next), is_last, mark.as_ref())?;
+    walker.segments = walker.open_segments(vfs, &listing, walker.setting.identity)?;
+    let mut derived = Vec::new();
+    if level >= Level::Derived {
+        let lives = walker.setting.bound.is_some();
+        (walker.tables, derived) = tables.by_segment(vfs, &walker.segments, lives, walker.whole);
     }
+    let folded = walker.read()?;
+    walker.conclude(folded, derived);
     Ok(walker.report)
 }
 
-impl Walker<'_> {
-    fn find(&mut self, finding: Finding) {
-        self.report.findings.push(finding);
+/// What folding came to, in one range of hashes or in all of them.
+#[derive(Debug, Default)]
+struct Folded {
+    /// With the position of the segment, in the order of the log.
+    findings: Vec<(usize, Finding)>,
+    /// After each segment that could be folded.
+    ends: Vec<Count>,
+    /// By table: how its records differ, or why it could not be read.
+    differences: BTreeMap<PathBuf, std::result::Result<Differences, String>>,
+    /// The segment and seq behind which nothing can be folded.
+    broken: Option<(usize, Seq)>,
+}
+
+/// One reading of the log, to fold the tasks and notes of a range.
+struct Pass {
+    refold: Refold,
+    hashes: RangeInclusive<u64>,
+    out: Folded,
+    full: bool,
+}
+
+impl Pass {
+    fn new(hash_key: [u8; 16], hashes: RangeInclusive<u64>, memory: u64) -> Pass {
+        let refold = Refold::new(hash_key, hashes.clone(), memory);
+        Pass { refold, hashes, out: Folded::default(), full: false }
     }
 
-    /// Turns damage into a finding; other errors stay errors.
+    /// Folds entries of a segment, up to its last that counts.
+    fn piece(&mut self, n: usize, segment: &Segment, last: Option<Seq>, piece: &Piece) {
+        for (bytes, entries) in &piece.frames {
+            for stored in entries {
+                let entry = &stored.entry;
+                if self.full || self.out.broken.is_some() || last.is_some_and(|last| entry.seq > last) {
+                    return;
+                }
+                let problem = match self.refold.entry(stored) {
+                    Ok(problem) => problem,
+                    Err(Full) => {
+                        self.full = true;
+                        return;
+                    }
+                };
+                let Some(problem) = problem else { continue };
+                if problem.ends {
+                    self.out.broken = Some((n, entry.seq));
+                }
+                let finding = Finding {
+                    severity: Severity::Damage,
+                    seqs: Some((entry.seq, entry.seq)),
+                    subject: entry.subject(),
+                    next: NEXT_KEEP,
+                    ..remark(problem.code, &segment.path, Some(bytes.clone()), &problem.what)
+                };
+                self.out.findings.push((n, finding));
+            }
+        }
+    }
+
+    /// A segment was read to its end: compares the tables that end there.
+    fn end(&mut self, vfs: &dyn Vfs, n: usize, ended: &Inspected) {
+        if self.full || self.out.broken.is_some() {
+            return;
+        }
+        if !ended.whole {
+            self.out.broken = Some((n, ended.head));
+            return;
+        }
+        for (path, header) in &ended.tables {
+            let Some(opened) = open(vfs, path) else { continue };
+            let compared = opened.and_then(|table| match header.kind {
+                TableKind::Index => compare(&table, &self.hashes, self.refold.touched()),
+                TableKind::Snapshot => compare(&table, &self.hashes, self.refold.all()),
+            });
+            self.out.differences.insert(path.clone(), compared.map_err(|unfit| unfit.what));
+        }
+        self.out.ends.push(*self.refold.count());
+        self.refold.next_segment();
+    }
+}
+
+impl Folded {
+    /// Adds what the next range came to.
+    fn join(&mut self, next: Folded) {
+        self.findings.extend(next.findings);
+        self.broken = [self.broken, next.broken].into_iter().flatten().min();
+        if self.ends.is_empty() {
+            self.ends = next.ends;
+        } else {
+            // Behind where one of them ends nothing is known of the whole.
+            self.ends.truncate(next.ends.len());
+            self.ends.iter_mut().zip(&next.ends).for_each(|(all, more)| all.add(more));
+        }
+        for (path, later) in next.differences {
+            match (self.differences.get_mut(&path), later) {
+                (Some(Ok(all)), Ok(later)) => all.join(later),
+                (Some(Err(_)), _) => {}
+                (_, later) => drop(self.differences.insert(path, later)),
+            }
+        }
+    }
+}
+
+impl Walker<'_> {
     fn damage(&mut self, code: &'static str, error: Error) -> Result<()> {
-        let Error::Damaged { path, offset, seq, what } = error else { return Err(error) };
-        self.find(Finding {
-            severity: Severity::Damage,
-            code,
-            file: path,
-            bytes: offset.map(|offset| offset..offset + 1),
-            seqs: seq.map(|seq| (seq, seq)),
-            subject: None,
-            what,
-            next: NEXT_KEEP,
-        });
+        self.report.findings.push(damage(code, error)?);
         Ok(())
     }
 
-    fn remark(&mut self, code: &'static str, file: PathBuf, bytes: Option<std::ops::Range<u64>>, what: String) {
-        let severity = Severity::Remark;
-        self.find(Finding { severity, code, file, bytes, seqs: None, subject: None, what, next: NEXT_NOTHING });
-    }
-
     fn remark_strays(&mut self, listing: &Listing) {
-        for path in &listing.strays {
-            self.remark(
-                "STRAY",
-                path.clone(),
-                None,
-                "it is not a file of this ledger, and is not looked at".to_owned(),
-            );
-        }
-        if self.bound.is_none() {
-            for path in &listing.unfinished {
-                self.remark(
-                    "UNFINISHED",
-                    path.clone(),
-                    None,
-                    "it was being made; the next writer removes it".to_owned(),
-                );
-            }
+        let findings = &mut self.report.findings;
+        let stray = "it is not a file of this ledger, and is not looked at";
+        findings.extend(listing.strays.iter().map(|path| remark("STRAY", path, None, stray)));
+        if self.setting.bound.is_none() {
+            let unfinished = "it was being made; the next writer removes it";
+            findings.extend(listing.unfinished.iter().map(|path| remark("UNFINISHED", path, None, unfinished)));
         }
     }
 
@@ -195,196 +298,175 @@ impl Walker<'_> {
         Ok(segments)
     }
 
-    fn segment(
-        &mut self,
-        segment: &Arc<Segment>,
-        next: Option<&Segment>,
-        is_last: bool,
-        mark: Option<&Mark>,
-    ) -> Result<()> {
-        let named = next.and_then(|next| next.header.predecessor);
-        let area_end = segment.header.area_end();
-        let limit = named.map_or(area_end, |named| named.end.min(area_end));
-        let walked = self.frames(segment, limit)?;
-        self.report.segments += 1;
-        self.done_bytes += segment.header.capacity;
-        (self.progress)(self.done_bytes, self.all_bytes);
-        for gap in &walked.gaps {
-            let what = "these bytes are no frame; the frames around them follow each other, so that no entry is hidden";
-            self.remark("GAP", segment.path.clone(), Some(gap.clone()), what.to_owned());
+    /// Reads all segments, and folds what they hold where the level asks for it.
+    fn read(&mut self) -> Result<Folded> {
+        let folds = self.setting.level >= Level::Content && self.whole;
+        let key = self.setting.identity.or(self.segments.first().map(|first| first.header.identity));
+        let key = key.map_or([0; 16], |identity| identity.hash_key);
+        let mut pass = folds.then(|| Pass::new(key, 0..=u64::MAX, self.means.memory));
+        self.pass(pass.as_mut(), false)?;
+        let mut folded = Folded::default();
+        while let Some(Pass { out, hashes, full, .. }) = pass {
+            self.report.passes += 1;
+            let (from, to) = hashes.into_inner();
+            let width = to - from;
+            let next = if full {
+                from..=from + width / 2
+            } else {
+                folded.join(out);
+                let Some(next) = to.checked_add(1) else { break };
+                // Twice as wide: a range that was narrow for a few big ones must not stay so. One too wide is halved again.
+                next..=next.saturating_add(width.saturating_mul(2).max(1))
+            };
+            let mut again = Pass::new(key, next, self.means.memory);
+            self.pass(Some(&mut again), true)?;
+            pass = Some(again);
         }
-        // Entries up to here are there; what a living writer adds behind its durable end is not looked at.
-        let head = Seq(walked.whole.next.0 - 1);
-        let bounded = self.bound.is_some_and(|bound| head >= bound);
-        if let Some(named) = named {
-            match check_sealed(segment, &walked, &named) {
-                Ok(Some(gap)) => {
-                    let what = "these bytes before the end that the successor states are no frame, and hide no entry";
-                    self.remark("GAP", segment.path.clone(), Some(gap), what.to_owned());
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    self.whole = false;
-                    self.damage("LOST", error)?;
-                }
-            }
-            self.seal(segment, next)?;
-            self.left_out(segment, named.end)?;
-        } else if is_last && !bounded {
-            match judge(segment, &walked, Evidence::All(mark)) {
-                Ok(_) => self.end(segment, &walked),
-                Err(error) => self.damage("LOST", error)?,
-            }
-            if let Err(error) = check_last(segment) {
-                self.damage("MISSING", error)?;
-            }
-        }
-        self.report.checked_to = self.bound.map_or(head, |bound| bound.min(head)).max(self.report.checked_to);
-        Ok(())
+        Ok(folded)
     }
 
-    /// Walks the frames, and looks into them where the level asks for it.
-    fn frames(&mut self, segment: &Arc<Segment>, limit: u64) -> Result<WalkEnd> {
-        let mut decoder = Decoder::new(segment);
-        let (done, all) = (self.done_bytes, self.all_bytes);
-        walk(segment, Position::start_of(segment), limit, &mut |frame| {
-            (self.progress)(done + frame.offset, all);
-            self.frame(segment, &mut decoder, &frame)
-        })
-    }
-
-    fn frame(&mut self, segment: &Segment, decoder: &mut Decoder, frame: &Frame) -> Result<()> {
-        let header = &frame.header;
-        if self.bound.is_some_and(|bound| header.kind.has_events() && header.first > bound) {
-            return Ok(());
-        }
-        self.report.frames += 1;
-        self.report.bytes += header.frame_len();
-        self.report.entries += u64::from(header.count);
-        if self.level < Level::Content {
-            return Ok(());
-        }
-        match decoder.decode(segment, frame) {
-            Ok(entries) => {
-                for entry in &entries {
-                    self.entry(segment, frame, entry);
+    /// Reads the segments once: the first time to inspect them, `again` only for the fold.
+    fn pass(&mut self, mut pass: Option<&mut Pass>, again: bool) -> Result<()> {
+        let Walker { report, setting, means, segments, tables, ended, progress, show, .. } = self;
+        let site = |n: usize| {
+            let segment = segments.get(n).expect("there are so many");
+            let next = segments.get(n + 1).filter(|next| next.header.number == segment.header.number + 1);
+            let tables = tables.get(n).map_or(&[][..], Vec::as_slice);
+            Site { segment, next: next.map(|next| &**next), is_last: n + 1 == segments.len(), tables }
+        };
+        let jobs = match again {
+            false => segments.len(),
+            // Nothing is folded behind one that is not whole.
+            true => ended.iter().position(|ended| !ended.whole).map_or(ended.len(), |n| n + 1),
+        };
+        progress.all += segments.iter().take(jobs).map(|segment| segment.header.capacity).sum::<u64>();
+        let mut base = progress.done;
+        let work = |n: usize, give: &mut dyn FnMut(Piece) -> bool| match again {
+            false => setting.inspect(site(n), give),
+            true => setting.read_again(site(n), give),
+        };
+        // An error of what is read, or `None` where the rest need not be read.
+        let taken = in_order(jobs, means.threads, &work, &mut |n, given| {
+            let segment = site(n).segment;
+            match given {
+                Given::Piece(piece) => {
+                    progress.done += piece.bytes;
+                    progress.entries += piece.entries;
+                    show(*progress);
+                    if let Some(pass) = pass.as_deref_mut() {
+                        let last = ended.get(n).filter(|_| again).map(|ended| ended.head);
+                        pass.piece(n, segment, last, &piece);
+                        if again && (pass.full || pass.out.broken.is_some()) {
+                            return Err(None);
+                        }
+                    }
                 }
+                Given::Done(Err(error)) => return Err(Some(error)),
+                Given::Done(Ok(inspected)) => {
+                    base += segment.header.capacity;
+                    progress.done = base;
+                    show(*progress);
+                    if again {
+                        let first = ended.get_mut(n).expect("it was inspected");
+                        if first.whole && !inspected.whole {
+                            first.content.extend(inspected.content);
+                            first.whole = false;
+                        }
+                    } else {
+                        report.segments += 1;
+                        report.frames += inspected.frames;
+                        report.entries += inspected.entries;
+                        report.bytes += inspected.bytes;
+                        let to = setting.bound.map_or(inspected.head, |bound| bound.min(inspected.head));
+                        report.checked_to = report.checked_to.max(to);
+                        ended.push(inspected);
+                    }
+                    if let (Some(pass), Some(ended)) = (pass.as_deref_mut(), ended.get(n)) {
+                        pass.end(setting.vfs, n, ended);
+                    }
+                }
+            }
+            Ok(())
+        });
+        match taken {
+            Ok(()) | Err(None) => {
+                // What was not read counts as done.
+                progress.done = progress.all;
                 Ok(())
             }
-            Err(error) => {
-                self.whole = false;
-                self.damage("CONTENT", error)
+            Err(Some(error)) => Err(error),
+        }
+    }
+
+    /// Puts all findings in their order.
+    fn conclude(&mut self, mut folded: Folded, mut derived: Vec<Finding>) {
+        folded.findings.sort_by_key(|(n, finding)| (*n, finding.seqs));
+        // A range does not know where another one broke off; what all of them meet, all of them tell.
+        folded.findings.dedup();
+        let broken = folded.broken;
+        let counts = |seq| broken.is_none_or(|(_, last)| seq <= last);
+        let mut folds = folded
+            .findings
+            .into_iter()
+            .filter(|(_, finding)| finding.seqs.is_some_and(|(seq, _)| counts(seq)))
+            .peekable();
+        let mut compared = 0;
+        for (n, ended) in self.ended.drain(..).enumerate() {
+            let findings = &mut self.report.findings;
+            while let Some((_, finding)) = folds.next_if(|(at, _)| *at == n) {
+                findings.push(finding);
+            }
+            findings.extend(ended.content);
+            findings.extend(ended.rest);
+            derived.extend(ended.derived);
+            for (path, header) in &ended.tables {
+                let is_folded = broken.is_none_or(|(at, _)| n < at);
+                let count = folded.ends.get(n).filter(|_| is_folded);
+                let (Some(count), Some(compared_with)) = (count, folded.differences.get(path)) else { continue };
+                compared += 1;
+                derived.extend(judge_table(path, header, count, compared_with));
             }
         }
+        self.report.tables = compared;
+        self.report.findings.extend(derived);
     }
+}
 
-    /// Checks one entry against what is before it, and folds it.
-    fn entry(&mut self, segment: &Segment, frame: &Frame, stored: &LogEntry) {
-        if !self.whole {
-            return;
-        }
-        let entry = &stored.entry;
-        let before = entry.about().map(|(realm, key)| self.tasks.slot(realm, key));
-        let before = before.transpose().expect("no table is asked").flatten();
-        let problem = self.problem_of(stored, before.as_deref());
-        let folded = match self.tasks.replay(entry, &stored.origin) {
-            Ok(()) => None,
-            Err(Unfolded::Entry(unfoldable)) => Some(("FOLD", unfoldable.0.to_owned())),
-            Err(Unfolded::Unfit(unfit)) => unreachable!("no table is asked, and {unfit:?} cannot be read"),
-        };
-        self.whole = folded.is_none();
-        if let Some((code, what)) = problem.or(folded) {
-            self.find(Finding {
-                severity: Severity::Damage,
-                code,
-                file: segment.path.clone(),
-                bytes: Some(frame.offset..frame.offset + frame.header.frame_len()),
-                seqs: Some((entry.seq, entry.seq)),
-                subject: entry.subject(),
-                what,
-                next: NEXT_KEEP,
+/// What is wrong with a table that is sound by itself.
+fn judge_table(
+    path: &Path,
+    header: &TableHeader,
+    count: &Count,
+    compared: &std::result::Result<Differences, String>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let has = Count { at: header.at, by_state: header.counts, noted: header.noted };
+    if has != *count {
+        let what = format!(
+            "its header says that there are {} tasks and {} notes, the last entry at {}; the log makes {} and {}, at {}, by states {:?}",
+            has.by_state.iter().sum::<u64>(),
+            has.noted,
+            has.at,
+            count.by_state.iter().sum::<u64>(),
+            count.noted,
+            count.at,
+            count.by_state,
+        );
+        findings.push(warning("TABLE_WRONG", path, Some(block_bytes(0)), what));
+    }
+    match compared {
+        Err(what) => findings.push(warning("TABLE_DAMAGED", path, None, what.clone())),
+        Ok(Differences { count, first: Some(first) }) => {
+            let more =
+                if *count > 1 { format!("; {count} records differ, and this is the first",) } else { String::new() };
+            let found = warning("TABLE_WRONG", path, first.bytes.clone(), format!("{}{more}", first.what));
+            findings.push(Finding {
+                seqs: Some((first.seq, first.seq)),
+                subject: Some(first.subject.clone()),
+                ..found
             });
         }
+        Ok(_) => {}
     }
-
-    fn problem_of(&self, stored: &LogEntry, before: Option<&Slot>) -> Option<(&'static str, String)> {
-        let entry = &stored.entry;
-        if entry.at < self.tasks.at {
-            return Some(("TIME", format!("its time {} is before that of the entry before it", entry.at)));
-        }
-        let back = Slot::seq_of(before);
-        let (realm, _) = entry.about()?;
-        let whose = realm.word();
-        if stored.links.back != back {
-            let what =
-                format!("it points back to seq {}, and its {whose}'s entry before is seq {back}", stored.links.back);
-            return Some(("LINK", what));
-        }
-        let key_back = Slot::keyed_of(before);
-        if entry.event.key.is_some() && stored.links.key_back != key_back {
-            let what = format!(
-                "it names seq {} as its {whose}'s keyed entry before, and that is seq {key_back}",
-                stored.links.key_back
-            );
-            return Some(("LINK", what));
-        }
-        match decide_on(realm, before, &entry.event) {
-            Ok(_) => None,
-            Err(Refusal::Illegal(reason)) => Some(("ILLEGAL", reason.to_owned())),
-            Err(Refusal::OverLimit(over)) => Some(("LIMIT", format!("{} {}", over.what, over.problem))),
-        }
-    }
-
-    /// Looks at the seal of a segment that has a successor.
-    fn seal(&mut self, segment: &Segment, next: Option<&Segment>) -> Result<()> {
-        let Some(next) = next else { return Ok(()) };
-        let slot = segment.header.area_end()..segment.header.capacity;
-        let Some(named) = next.header.predecessor else { return Ok(()) };
-        let what = match segment.seal_slot()? {
-            SealSlot::Sealed(seal) => {
-                let same = (seal.successor, seal.end, seal.last, seal.chain)
-                    == (next.header.number, named.end, named.last, named.chain);
-                if same {
-                    return Ok(());
-                }
-                let what = "its seal and its successor differ on where it ends".to_owned();
-                return self.damage("SEAL", Error::damaged(&segment.path, slot.start, None, what));
-            }
-            SealSlot::Empty => "its seal is not written; the next writer writes it",
-            SealSlot::Broken => "its seal is torn or rotten; its successor says the same and is there",
-        };
-        self.remark("SEAL", segment.path.clone(), Some(slot), what.to_owned());
-        Ok(())
-    }
-
-    /// Reports what an earlier recovery left behind the end of a segment.
-    fn left_out(&mut self, segment: &Segment, end: u64) -> Result<()> {
-        if let Some(last) = tail(segment, end, segment.header.area_end())?.last_nonzero {
-            let what = "an earlier recovery left these bytes of an unacknowledged write out".to_owned();
-            self.remark("LEFT_OUT", segment.path.clone(), Some(end..last + 1), what);
-        }
-        Ok(())
-    }
-
-    /// Looks at how the last segment ends.
-    fn end(&mut self, segment: &Segment, walked: &WalkEnd) {
-        if self.bound.is_some() {
-            return;
-        }
-        if let Some(last) = walked.tail.last_nonzero {
-            self.find(Finding {
-                severity: Severity::Tail,
-                code: "TORN_TAIL",
-                file: segment.path.clone(),
-                bytes: Some(walked.whole.offset..last + 1),
-                seqs: None,
-                subject: None,
-                what: "the rest of a write that nobody was told is safe".to_owned(),
-                next: NEXT_OPEN,
-            });
-        } else if !walked.closed && walked.end.offset > Position::start_of(segment).offset {
-            let what = "the last writer did not close it".to_owned();
-            self.remark("UNCLEAN", segment.path.clone(), None, what);
-        }
-    }
+    findings
 }

@@ -23,3 +23,5 @@ pub mod scan;
 pub mod log;
 
 pub mod cursor;
+
+pub mod ahead;

@@ -82,7 +82,7 @@ fn verify_finds_nothing_beside_a_writer_that_appends_between_its_reads() {
     let home = tempfile::tempdir().unwrap();
     let (busy, options) = busy(home.path());
     let before = busy.ledger.head();
-    let report = options.verify(home.path(), Level::Content, &mut |_, _| {}).unwrap();
+    let report = options.verify(home.path(), Level::Content, &mut |_| ()).unwrap();
     assert_eq!(report.verdict(), Verdict::Sound, "{report:?}");
     assert!(report.checked_to >= before);
 }

@@ -11,6 +11,7 @@ mod busy;
 mod cli;
 mod crash;
 mod dag_executor;
+mod derived;
 mod disk;
 mod follow;
 mod format;

@@ -18,6 +18,8 @@ pub mod read;
 
 pub mod check;
 
+pub mod compare;
+
 pub mod merge;
 
 pub mod write;

@@ -74,7 +74,11 @@ impl Table {
         Unfit { path: self.path.clone(), what: format!("{what}, byte {}", block * BLOCK_BYTES as u64) }
     }
 
-    fn block(&self, number: u64) -> Result<Block, Unfit> {
+    /// A block of the file, checked.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn block(&self, number: u64) -> Result<Block, Unfit> {
         let mut block = [0; BLOCK_BYTES];
         let offset = number * BLOCK_BYTES as u64;
         let read = match &self.map {
@@ -117,7 +121,7 @@ impl Table {
     }
 
     /// The first block of records, from 0, whose fence is not below this hash; their number where all are below.
-    fn first_block_from(&self, hash: u64) -> Result<u64, Unfit> {
+    pub(super) fn first_block_from(&self, hash: u64) -> Result<u64, Unfit> {
         let (mut low, mut high) = (0, self.header.blocks);
         // Hashes are even, so that the first guess is nearly right; from there on steps double.
         let mut guess = ((u128::from(hash) * u128::from(high)) >> 64) as u64;
@@ -344,7 +348,7 @@ impl Cursor {
     }
 
     /// Goes behind the record whose head was read.
-    fn pass(&mut self, head: Head) {
+    pub(super) fn pass(&mut self, head: Head) {
         self.leave(self.at.expect("it stands within a record") + head.length - (HEAD_BYTES - 4));
     }
 

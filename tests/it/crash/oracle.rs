@@ -249,7 +249,7 @@ fn followed(reader: &Reader, want: &Want) -> Result<usize, String> {
 
 /// Whether there is a ledger, and that `verify` finds no damage.
 pub fn not_damaged(image: &MemVfs) -> Result<bool, String> {
-    match options(image).verify(dir(), Level::Content, &mut |_, _| ()) {
+    match options(image).verify(dir(), Level::Content, &mut |_| ()) {
         Ok(report) if report.verdict() == Verdict::Damaged => Err(format!("damage is found: {:?}", report.findings)),
         Ok(_) => Ok(true),
         Err(Error::NoLedger { .. }) => Ok(false),

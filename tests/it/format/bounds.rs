@@ -103,7 +103,7 @@ fn a_file_full_of_claims_is_read_a_few_times_only() {
         let (reader, read) = counted(&vfs, |options| options.open_read_only(DIR));
         assert_eq!(reader.expect("nobody vouches for any of it").view().seq().0, 0);
         assert!(read <= most, "reading {len} bytes read {read}");
-        let (report, read) = counted(&vfs, |options| options.verify(DIR, Level::Content, &mut |_, _| ()));
+        let (report, read) = counted(&vfs, |options| options.verify(DIR, Level::Content, &mut |_| ()));
         assert_eq!(report.expect("it can be read").verdict(), Verdict::TornTail);
         assert!(read <= most, "verifying {len} bytes read {read}");
     }
@@ -128,7 +128,7 @@ fn a_file_full_of_gaps_is_read_and_remembered_within_bounds() {
         let reader = reader.expect("nobody vouches for any of it");
         assert!(reader.report().gaps.len() <= 1024, "{} gaps", reader.report().gaps.len());
         assert!(read <= most, "reading {len} bytes read {read}");
-        let (report, read) = counted(&vfs, |options| options.verify(DIR, Level::Content, &mut |_, _| ()));
+        let (report, read) = counted(&vfs, |options| options.verify(DIR, Level::Content, &mut |_| ()));
         let findings = report.expect("it can be read").findings.len();
         assert!(findings <= 1100 && read <= most, "verifying {len} bytes read {read}, and found {findings}");
     }

@@ -172,5 +172,5 @@ pub fn write_files(files: &Files) -> Result<Vec<Entry>, Error> {
 }
 
 pub fn verify_files(files: &Files) -> Result<VerifyReport, Error> {
-    options(&in_memory(files)).verify(DIR, Level::Content, &mut |_, _| ())
+    options(&in_memory(files)).verify(DIR, Level::Content, &mut |_| ())
 }

@@ -101,7 +101,7 @@ fn opened(who: Who, name: &str, thing: Thing) -> (Result<(), Error>, PathBuf) {
         match who {
             Who::Writer => options.open(&dir).map(|_| ()),
             Who::Reader => options.open_read_only(&dir).map(|_| ()),
-            Who::Verifier => options.verify(&dir, Level::Content, &mut |_, _| ()).map(|_| ()),
+            Who::Verifier => options.verify(&dir, Level::Content, &mut |_| ()).map(|_| ()),
         }
     };
     let result = within("opening", act, || ());

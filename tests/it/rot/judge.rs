@@ -114,7 +114,7 @@ impl Truth {
     }
 
     fn verify(&self, image: &MemVfs, read: Option<usize>) -> Result<(), String> {
-        let verdict = match options(image).verify(dir(), Level::Content, &mut |_, _| ()) {
+        let verdict = match options(image).verify(dir(), Level::Content, &mut |_| ()) {
             Ok(report) => report.verdict(),
             Err(error) => {
                 with_coordinates(&error).map_err(|wrong| format!("verify: {wrong}"))?;

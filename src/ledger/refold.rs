@@ -1,0 +1,201 @@
+//! `Refold`: the fold of the log as `verify` does it, of the tasks and notes within one range of hashes.
+//!
+//! Nothing but the log is asked. What is held grows with the tasks and notes in the range, never with the entries; where it is
+//! too much the range is made smaller, and the rest is folded when the log is read again.
+//!
+//! Invariant: what is held is what the entries so far come to; `touched` are those of them that this segment's are about.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::ledger::check::decide_on;
+use crate::model::layer::{Held, Layer};
+use crate::model::rules::Refusal;
+use crate::model::seq::Seq;
+use crate::model::slot::{Live, Slot};
+use crate::storage::log::LogEntry;
+use crate::storage::table::record::{Class, hash_of};
+
+/// What a task or note takes beside its texts, in bytes: itself, and its places in two trees.
+const HELD_BYTES: usize = 2 * size_of::<Held>() + size_of::<Slot>() + 128;
+/// What a remembered key or one of metadata takes beside its texts, in bytes.
+const KEY_BYTES: usize = 96;
+
+/// The fold of a range.
+#[derive(Debug)]
+pub(crate) struct Refold {
+    hash_key: [u8; 16],
+    hashes: RangeInclusive<u64>,
+    /// About how many bytes may be held.
+    memory: u64,
+    /// About how many are.
+    bytes: u64,
+    held: Layer,
+    touched: Layer,
+    head: Seq,
+    count: Count,
+}
+
+/// How many records and notes there are after some entry; of a range, or of all of them put together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// When that entry was placed.
+    pub at: u64,
+    pub by_state: [u64; 9],
+    pub noted: u64,
+}
+
+/// What is wrong with an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub code: &'static str,
+    pub what: String,
+    /// Whether nothing behind it can be folded.
+    pub ends: bool,
+}
+
+/// More would be held than may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Count {
+    /// Adds those of another range.
+    pub(crate) fn add(&mut self, other: &Count) {
+        self.at = other.at;
+        self.noted += other.noted;
+        for (count, more) in self.by_state.iter_mut().zip(other.by_state) {
+            *count += more;
+        }
+    }
+
+    fn step(&mut self, class: Class, step: i64) {
+        let state = class.state().and_then(|state| self.by_state.get_mut(usize::from(state.number())));
+        let count = if class.is_note() { Some(&mut self.noted) } else { state };
+        if let Some(count) = count {
+            *count = count.checked_add_signed(step).expect("only what was there goes away");
+        }
+    }
+}
+
+impl Refold {
+    /// Before everything.
+    pub(crate) fn new(hash_key: [u8; 16], hashes: RangeInclusive<u64>, memory: u64) -> Refold {
+        Refold {
+            hash_key,
+            hashes,
+            memory,
+            bytes: 0,
+            held: Layer::default(),
+            touched: Layer::default(),
+            head: Seq::ZERO,
+            count: Count::default(),
+        }
+    }
+
+    pub(crate) fn count(&self) -> &Count {
+        &self.count
+    }
+
+    /// All that the entries so far are about, in order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Held> {
+        within(&self.held, &self.hashes)
+    }
+
+    /// What the entries of this segment are about, in order.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = &Held> {
+        within(&self.touched, &self.hashes)
+    }
+
+    /// The next segment begins.
+    pub(crate) fn next_segment(&mut self) {
+        self.touched = Layer::default();
+    }
+
+    /// Checks one entry against what is before it, and folds it.
+    ///
+    /// # Errors
+    /// [`Full`] where more would be held than may be, and the range can be made smaller.
+    pub(crate) fn entry(&mut self, stored: &LogEntry) -> Result<Option<Problem>, Full> {
+        let entry = &stored.entry;
+        let time = (entry.at < self.count.at)
+            .then(|| ("TIME", format!("its time {} is before that of the entry before it", entry.at)));
+        let told =
+            |problem: Option<(&'static str, String)>, ends| problem.map(|(code, what)| Problem { code, what, ends });
+        if entry.seq != self.head.next() {
+            return Ok(told(time.or(Some(("FOLD", "its seq is not the next one".to_owned()))), true));
+        }
+        (self.head, self.count.at) = (entry.seq, entry.at);
+        let Some((realm, key)) = entry.about() else { return Ok(told(time, false)) };
+        let hash = hash_of(&self.hash_key, realm, key);
+        if !self.hashes.contains(&hash) {
+            return Ok(told(time, false));
+        }
+        let before = self.held.get(hash, realm, key).cloned();
+        let slot_before = before.as_ref().map(|held| &*held.slot);
+        let problem = time.or_else(|| problem_of(stored, slot_before));
+        let slot = match Slot::after(slot_before, entry, &stored.origin) {
+            Ok(slot) => Arc::new(slot),
+            Err(unfoldable) => return Ok(told(problem.or(Some(("FOLD", unfoldable.0.to_owned()))), true)),
+        };
+        if let Some(before) = &before {
+            self.count.step(Class::of(realm, before.slot.live.as_ref()), -1);
+            self.bytes -= bytes_of(before);
+        }
+        self.count.step(Class::of(realm, slot.live.as_ref()), 1);
+        let key = before.map_or_else(|| Arc::from(key), |held| held.key);
+        let held = Held { hash, realm, key, slot };
+        self.bytes += bytes_of(&held);
+        self.touched.put(held.clone());
+        self.held.put(held);
+        if self.bytes > self.memory && self.hashes.start() < self.hashes.end() {
+            return Err(Full);
+        }
+        Ok(told(problem, false))
+    }
+}
+
+fn within<'a>(layer: &'a Layer, hashes: &RangeInclusive<u64>) -> impl Iterator<Item = &'a Held> {
+    let end = *hashes.end();
+    layer.from(*hashes.start()).take_while(move |held| held.hash <= end)
+}
+
+/// About how many bytes of memory this takes.
+fn bytes_of(held: &Held) -> u64 {
+    let slot = &held.slot;
+    let texts = match &slot.live {
+        None => 0,
+        Some(Live::Value(value)) => value.as_str().len(),
+        Some(Live::Record(record)) => {
+            let metadata = record.metadata.iter().map(|(key, value)| KEY_BYTES + key.len() + value.len());
+            let output = record.output.as_ref().map_or(0, |output| output.as_str().len());
+            output + record.error.as_ref().map_or(0, |error| error.len()) + metadata.sum::<usize>()
+        }
+    };
+    let keys: usize = slot.keys.iter().map(|keyed| KEY_BYTES + keyed.key.len()).sum();
+    (HELD_BYTES + held.key.len() + slot.actor.as_ref().map_or(0, |actor| actor.len()) + texts + keys) as u64
+}
+
+/// What is wrong with an entry beside what keeps it from being folded.
+fn problem_of(stored: &LogEntry, before: Option<&Slot>) -> Option<(&'static str, String)> {
+    let entry = &stored.entry;
+    let back = Slot::seq_of(before);
+    let (realm, _) = entry.about()?;
+    let whose = realm.word();
+    if stored.links.back != back {
+        let what = format!("it points back to seq {}, and its {whose}'s entry before is seq {back}", stored.links.back);
+        return Some(("LINK", what));
+    }
+    let key_back = Slot::keyed_of(before);
+    if entry.event.key.is_some() && stored.links.key_back != key_back {
+        let what = format!(
+            "it names seq {} as its {whose}'s keyed entry before, and that is seq {key_back}",
+            stored.links.key_back
+        );
+        return Some(("LINK", what));
+    }
+    match decide_on(realm, before, &entry.event) {
+        Ok(_) => None,
+        Err(Refusal::Illegal(reason)) => Some(("ILLEGAL", reason.to_owned())),
+        Err(Refusal::OverLimit(over)) => Some(("LIMIT", format!("{} {}", over.what, over.problem))),
+    }
+}

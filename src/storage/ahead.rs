@@ -1,0 +1,152 @@
+//! Jobs that several threads do ahead, and what they come to in their order, as if one thread did one after the other.
+//!
+//! Memory: as many jobs as there are threads and one more are begun and not taken yet, each with a few pieces that wait.
+
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+
+/// So many pieces of a job wait to be taken, at most.
+const PIECES_AHEAD: usize = 8;
+
+/// How many threads the machine does at once.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What a job gives: pieces on its way, and then what it came to.
+#[derive(Debug)]
+pub(crate) enum Given<P, T> {
+    Piece(P),
+    Done(T),
+}
+
+/// A job as a thread does it: its number, and where its pieces go; that is false once nobody wants more.
+pub(crate) type Job<'a, P, T> = &'a (dyn Fn(usize, &mut dyn FnMut(P) -> bool) -> T + Sync);
+
+/// How far the jobs have been taken.
+struct Taken {
+    /// The job that is being taken; all of them once it is over, so that nobody waits.
+    job: Mutex<usize>,
+    moved: Condvar,
+}
+
+/// Does so many jobs on so many threads (at least one), and gives what they come to in order to `take`. Its error ends it:
+/// jobs that are under way are told so where they give a piece.
+///
+/// # Errors
+/// What `take` says.
+pub(crate) fn in_order<P: Send, T: Send, E>(
+    jobs: usize,
+    threads: usize,
+    work: Job<'_, P, T>,
+    take: &mut dyn FnMut(usize, Given<P, T>) -> Result<(), E>,
+) -> Result<(), E> {
+    let threads = threads.clamp(1, jobs.max(1));
+    let taken = Taken { job: Mutex::new(0), moved: Condvar::new() };
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..jobs).map(|_| sync_channel(PIECES_AHEAD)).unzip();
+    let waiting = Mutex::new(senders.into_iter().enumerate());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((n, sender)) = next.filter(|(n, _)| taken.is_near(*n, threads, jobs)) else { return };
+                    run(n, &sender, work);
+                }
+            });
+        }
+        // Also where `take` panics: the threads must come to an end.
+        let over = Over(&taken, jobs);
+        for (n, receiver) in receivers.into_iter().enumerate() {
+            taken.move_to(n);
+            for given in receiver {
+                take(n, given)?;
+            }
+        }
+        drop(over);
+        Ok(())
+    })
+}
+
+fn run<P, T>(n: usize, to: &SyncSender<Given<P, T>>, work: Job<'_, P, T>) {
+    let done = work(n, &mut |piece| to.send(Given::Piece(piece)).is_ok());
+    // Nobody is there to take it where it is over.
+    let _ = to.send(Given::Done(done));
+}
+
+impl Taken {
+    /// Waits until this job is one of the next; false where it is over.
+    fn is_near(&self, n: usize, threads: usize, jobs: usize) -> bool {
+        let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        while n > job.saturating_add(threads) {
+            job = self.moved.wait(job).unwrap_or_else(PoisonError::into_inner);
+        }
+        *job < jobs
+    }
+
+    fn move_to(&self, job: usize) {
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = job;
+        self.moved.notify_all();
+    }
+}
+
+/// Says that it is over, however that came.
+struct Over<'a>(&'a Taken, usize);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.move_to(self.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(jobs: usize, threads: usize, until: usize) -> Result<Vec<(usize, u64)>, Vec<(usize, u64)>> {
+        let mut told = Vec::new();
+        let work = |n: usize, give: &mut dyn FnMut(u64) -> bool| {
+            let pieces = (0..20 + n as u64 % 7).take_while(|piece| give(*piece)).count();
+            pieces as u64
+        };
+        let ended = in_order(jobs, threads, &work, &mut |n, given| {
+            match given {
+                Given::Piece(piece) => told.push((n, piece)),
+                Given::Done(pieces) => told.push((n, 1000 + pieces)),
+            }
+            if n == until { Err(()) } else { Ok(()) }
+        });
+        if ended.is_ok() { Ok(told) } else { Err(told) }
+    }
+
+    #[test]
+    fn several_threads_come_to_what_one_comes_to_in_the_same_order() {
+        let one = all(50, 1, usize::MAX).expect("nothing ends it");
+        assert_eq!(one.iter().filter(|(_, told)| *told >= 1000).count(), 50);
+        assert!(one.is_sorted(), "{one:?}");
+        for threads in [2, 4, 100] {
+            assert_eq!(all(50, threads, usize::MAX).as_ref(), Ok(&one));
+        }
+        assert_eq!(all(0, 4, 0), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn an_error_ends_it_whatever_the_threads_are_at() {
+        for until in [0, 7, 49] {
+            let told = all(50, 4, until).expect_err("it is ended");
+            assert_eq!(told.last(), Some(&(until, 0)));
+        }
+    }
+
+    #[test]
+    fn no_job_is_begun_long_before_it_is_taken() {
+        let begun = Mutex::new(0);
+        let work = |n: usize, _: &mut dyn FnMut(()) -> bool| *begun.lock().unwrap() = n;
+        let ended: Result<(), ()> = in_order(1000, 3, &work, &mut |n, _| {
+            assert!(*begun.lock().unwrap() <= n + 4, "{n}");
+            Ok(())
+        });
+        ended.expect("nothing ends it");
+    }
+}
