@@ -104,7 +104,9 @@ impl Drop for Over<'_> {
 mod tests {
     use super::*;
 
-    fn all(jobs: usize, threads: usize, until: usize) -> Result<Vec<(usize, u64)>, Vec<(usize, u64)>> {
+    type Told = Vec<(usize, u64)>;
+
+    fn all(jobs: usize, threads: usize, until: usize) -> Result<Told, Told> {
         let mut told = Vec::new();
         let work = |n: usize, give: &mut dyn FnMut(u64) -> bool| {
             let pieces = (0..20 + n as u64 % 7).take_while(|piece| give(*piece)).count();
