@@ -164,7 +164,8 @@ impl Site {
 
     /// The first seq and the size of each segment, and the size of what else lies under `log/`, as seq 0.
     fn sizes(&self) -> Vec<(usize, u64)> {
-        let listed = std::fs::read_dir(self.dir.join("log")).expect("log/ can be listed");
+        // Where the ledger has yet to be created there is nothing.
+        let Ok(listed) = std::fs::read_dir(self.dir.join("log")) else { return Vec::new() };
         let size = |entry: std::io::Result<std::fs::DirEntry>| {
             let entry = entry.expect("an entry");
             let name = entry.file_name().into_string().expect("a name");
