@@ -415,6 +415,6 @@ impl Options {
     ) -> Result<VerifyReport> {
         let threads = self.verify_threads.unwrap_or_else(cores);
         let means = Means { threads, memory: self.verify_memory };
-        verify::run(&*self.vfs, dir.as_ref(), level, means, progress)
+        verify::run(&self.vfs, dir.as_ref(), level, means, progress)
     }
 }

@@ -74,12 +74,13 @@ struct Walker<'a> {
 
 /// As [`verify`], on any file layer.
 pub(crate) fn run(
-    vfs: &dyn Vfs,
+    shared: &Arc<dyn Vfs>,
     dir: &Path,
     level: Level,
     means: Means,
     show: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport> {
+    let vfs = &**shared;
     let report = VerifyReport {
         findings: Vec::new(),
         level,
@@ -134,7 +135,7 @@ pub(crate) fn run(
     let tables = if level >= Level::Derived { Listed::read(vfs, dir) } else { Listed::default() };
     let listing = list(vfs, dir)?;
     walker.remark_strays(&listing);
-    walker.segments = walker.open_segments(vfs, &listing, walker.setting.identity)?;
+    walker.segments = walker.open_segments(shared, &listing, walker.setting.identity)?;
     let mut derived = Vec::new();
     if level >= Level::Derived {
         let lives = walker.setting.bound.is_some();
@@ -266,14 +267,14 @@ impl Walker<'_> {
     /// Opens what can be opened, and reports what is missing or does not belong.
     fn open_segments(
         &mut self,
-        vfs: &dyn Vfs,
+        vfs: &Arc<dyn Vfs>,
         listing: &Listing,
         identity: Option<Identity>,
     ) -> Result<Vec<Arc<Segment>>> {
         let mut identity = identity;
         let mut segments: Vec<Arc<Segment>> = Vec::new();
         for (number, base, path) in &listing.segments {
-            let segment = match Segment::open(vfs, path.clone(), *number, *base, Access::Read) {
+            let segment = match Segment::open(&**vfs, path.clone(), *number, *base, Access::Read) {
                 Ok(segment) => segment,
                 Err(error) => {
                     self.damage("HEADER", error)?;
@@ -289,7 +290,8 @@ impl Walker<'_> {
                     continue;
                 }
             }
-            segments.push(Arc::new(segment));
+            // Read again when it is its turn: there may be more segments than files that may be open.
+            segments.push(Arc::new(segment.let_go(vfs)));
         }
         if listing.segments.is_empty() {
             let what = "every segment is missing";

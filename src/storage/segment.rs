@@ -32,6 +32,7 @@ use crate::storage::bytes::{crc32, get_array, get_u32, get_u64, put};
 use crate::storage::identity::{Features, Identity};
 use crate::vfs::map::Map;
 use crate::vfs::ops::{Access, Vfs, VfsFile, read_full_at};
+use crate::vfs::reopened::Reopened;
 
 /// Size of a segment's header, in bytes; the first frame follows it.
 pub(crate) const HEADER_BYTES: u64 = 4096;
@@ -259,6 +260,12 @@ impl Segment {
             return Err(Error::damaged(&path, length, None, what));
         }
         Ok(Segment::new(path, file, header))
+    }
+
+    /// The same segment for reading, without its file open in between.
+    pub(crate) fn let_go(self, vfs: &Arc<dyn Vfs>) -> Segment {
+        let file = Reopened { vfs: Arc::clone(vfs), path: self.path.clone() };
+        Segment { file: Arc::new(file), ..self }
     }
 
     /// The whole file in memory, from the first call on; `None` where the system has no room for it. For sealed segments,

@@ -3,6 +3,8 @@
 pub mod map;
 pub mod ops;
 
+pub mod reopened;
+
 #[cfg(feature = "fault")]
 pub mod fault;
 pub mod real;

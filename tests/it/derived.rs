@@ -440,3 +440,21 @@ fn the_command_tells_a_wrong_table_and_ends_with_0() {
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(told.starts_with("warning  TABLE_DAMAGED  ") && told.contains("derived checked up to seq"), "{told}");
 }
+
+/// Each segment was kept open until all of them were read, so that a ledger with more segments than a process may have files
+/// open could not be verified.
+#[test]
+fn there_may_be_more_segments_than_files_may_be_open() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("ledger");
+    let ledger = options().open(&dir).unwrap();
+    fill(&ledger, &dir, &mut Rng(9), 40);
+    ledger.snapshot().unwrap();
+    ledger.close().unwrap();
+    let script = "ulimit -n 24 && exec \"$0\" -D \"$1\" verify --level derived";
+    let verified =
+        std::process::Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_taskledger")]).arg(&dir).output();
+    let verified = verified.unwrap();
+    let told = String::from_utf8_lossy(&verified.stdout).into_owned() + &String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success() && segments(&dir).len() > 40, "{told}");
+}
