@@ -26,6 +26,9 @@ use crate::storage::table::record::Class;
 use crate::storage::table::write::{Unwritten, write};
 use crate::vfs::ops::{Access, Kind, Vfs};
 
+/// So many segments without an index are held in memory while a ledger is opened; the background thread makes theirs later.
+const LAYERS_MAX: usize = 8;
+
 /// The tables that a directory holds, by their names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tables {
@@ -87,8 +90,8 @@ pub(crate) struct Sealed {
 }
 
 /// Folds the first `count` of the segments, each of which has a successor: the newest snapshot, the indexes behind it, and
-/// the log where one is missing. `keep` gives an index to each segment that was read, with these modes of directories and
-/// files; where that fails, memory holds what it would.
+/// the log where one is missing. Where many of these have none, `keep` gives them an index, with these modes of directories
+/// and files; where that fails, memory holds what it would.
 ///
 /// # Errors
 /// Damage to what is read of the log; or it cannot be read.
@@ -143,7 +146,9 @@ fn fold_once(
                 gaps.extend(replayed?.into_iter().map(|gap| (segment.path.clone(), gap)));
                 tasks.seal(segment.header.number);
                 let part = tasks.parts().first().cloned().expect("it was sealed just now");
-                if let Some(modes) = keep
+                let layers = tasks.parts().iter().filter(|part| matches!(part, Part::Layer { .. })).count();
+                if layers > LAYERS_MAX
+                    && let Some(modes) = keep
                     && let Ok(index) = make_index(home, modes, segment, &named, &part, &mut || Ok(()))
                 {
                     segment.frames.write().expect("no reader panics").clear();

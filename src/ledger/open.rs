@@ -22,7 +22,7 @@ use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, RwLock};
 use crate::ledger::roll::{next_capacity, seal};
 use crate::ledger::segments::{Home, Segments};
 use crate::ledger::spare;
-use crate::ledger::tasks::Tasks;
+use crate::ledger::tasks::{Part, Tasks};
 use crate::ledger::view::View;
 use crate::model::seq::Seq;
 use crate::model::subject::Each;
@@ -368,6 +368,9 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
     // The first mark must be there: readers that do not know of this writer would show what it has not synced.
     let mark = core.next_mark(process);
     core.live.write(mark).map_err(Error::io("write", &names::live(dir)))?;
+    if core.tasks.read().expect("no writer panics").parts().iter().any(|part| matches!(part, Part::Layer { .. })) {
+        core.bell.derive();
+    }
     Ok(core)
 }
 

@@ -64,8 +64,10 @@ pub fn tables_that_are_lost(s: &mut Script) {
         count_on(s.vfs.remove(&path), "removing a table");
     }
     s.open();
-    has_tables(s, &[("idx", 2), ("snap", 0)]);
+    has_tables(s, &[("idx", 0), ("snap", 0)]);
     s.append(go("a", Completed));
+    s.maintain();
+    has_tables(s, &[("idx", 2), ("snap", 0)]);
 }
 
 pub fn no_room_for_an_index(s: &mut Script) {
