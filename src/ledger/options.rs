@@ -127,10 +127,10 @@ impl Options {
         self
     }
 
-    /// Whether single entries of sealed segments are looked up in memory maps in place of a read each: false by default.
-    /// Answers are the same. Histories get faster; the price is that a page which cannot be read (a rotten sector, a file
+    /// Whether indexes, snapshots and single entries of sealed segments are looked up in memory maps in place of a read each:
+    /// false by default. Answers are the same. Look-ups and histories get faster; the price is that a page which cannot be read (a rotten sector, a file
     /// that somebody cut off) ends this process with SIGBUS, where a read returns an error that names the place.
-    /// Opening, replaying, verifying and appending always read. Where the system has no room for a map, it is read too.
+    /// The log is replayed, verified and appended to without maps. Where the system has no room for a map, it is read too.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
