@@ -26,7 +26,7 @@ pub fn golden() -> Files {
 pub fn judge(files: &Files) {
     let vfs = in_memory(files);
     let read_first = read(options(&vfs), Path::new(DIR));
-    let verified = options(&vfs).verify(DIR, taskledger::Level::Content, &mut |_, _| ());
+    let verified = options(&vfs).verify(DIR, taskledger::Level::Content, &mut |_| ());
     match &read_first {
         Ok(entries) => {
             assert!(entries.iter().zip(1..).all(|(entry, seq)| entry.seq == Seq(seq)), "seqs are dense");

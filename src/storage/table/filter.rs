@@ -57,10 +57,11 @@ mod tests {
             random
         };
         assert!(!may_hold(&filter_of(&[]), 1), "an empty one holds nothing");
-        let hashes: Vec<u64> = (0..20_000).map(|_| next()).collect();
+        let hashes: Vec<u64> = (0..if cfg!(miri) { 100 } else { 20_000 }).map(|_| next()).collect();
         let filter = filter_of(&hashes);
         assert!(hashes.iter().all(|hash| may_hold(&filter, *hash)));
-        let passed = (0..100_000).filter(|_| may_hold(&filter, next())).count();
-        assert!(passed < 1000, "{passed} of 100000 pass that are not there");
+        let asked = if cfg!(miri) { 500 } else { 100_000 };
+        let passed = (0..asked).filter(|_| may_hold(&filter, next())).count();
+        assert!(passed <= asked / 100, "{passed} of {asked} pass that are not there");
     }
 }
