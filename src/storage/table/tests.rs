@@ -108,7 +108,7 @@ fn scanned(table: &Arc<Table>, from: u64, classes: Classes) -> Vec<Record> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 3 } else { 300 },
+        cases: 300,
         rng_seed: proptest::test_runner::RngSeed::Fixed(1),
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -187,9 +187,7 @@ fn read_all(vfs: &MemVfs, path: &Path, records: &[Record]) -> Result<(), Unfit> 
     check(&table, &mut || Ok(()))
 }
 
-// Too long for miri.
 #[test]
-#[cfg_attr(miri, ignore)]
 fn every_flipped_bit_is_noticed() {
     let records = sorted((0..40).map(|n| {
         let realm = if n % 5 == 0 { Realm::Notes } else { Realm::Tasks };
@@ -242,7 +240,7 @@ fn hostile_content_ends_nothing() {
         random ^= random << 17;
         random
     };
-    for _ in 0..if cfg!(miri) { 20 } else { 20_000 } {
+    for _ in 0..20_000 {
         let number = next() as usize % (bytes.len() / BLOCK_BYTES);
         let mut block = bytes.chunks(BLOCK_BYTES).nth(number).unwrap().to_vec();
         for _ in 0..1 + next() % 3 {
