@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::ledger::floor;
+use crate::ledger::home::Home;
 use crate::ledger::tasks::{End, Part, Tasks, Unfolded};
 use crate::model::seq::Seq;
-use crate::storage::identity::Identity;
 use crate::storage::log::{At, LogEntry, replay_sealed};
 use crate::storage::names;
 use crate::storage::segment::{FramePlace, Predecessor, Segment};
@@ -56,34 +57,6 @@ pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Tables {
     tables
 }
 
-/// Whether a table is of this log: what it says of the segment's end is what the successor states.
-fn fits(
-    header: &TableHeader,
-    kind: TableKind,
-    identity: &Identity,
-    segment: &Segment,
-    named: &Predecessor,
-) -> std::result::Result<(), &'static str> {
-    if header.uuid != identity.uuid {
-        return Err("it belongs to another ledger");
-    }
-    let first = if kind == TableKind::Index { segment.header.base } else { Seq::FIRST };
-    let says = (header.kind, header.first, header.number, header.last, header.end, header.chain);
-    if says != (kind, first, named.number, named.last, named.end, named.chain) {
-        return Err("it is not of this log");
-    }
-    Ok(())
-}
-
-/// Where a ledger is, and how its tables are looked at.
-#[derive(Debug, Clone)]
-pub(crate) struct Home {
-    pub vfs: Arc<dyn Vfs>,
-    pub dir: PathBuf,
-    pub identity: Identity,
-    pub mmap: bool,
-}
-
 /// What folding sealed segments came to.
 #[derive(Debug)]
 pub(crate) struct Sealed {
@@ -94,8 +67,8 @@ pub(crate) struct Sealed {
     pub unfit: Vec<Unfit>,
 }
 
-/// Folds the first `count` of the segments, each of which has a successor: the newest snapshot, the indexes behind it, and
-/// the log where one is missing. `keep` gives an index to each segment that was read, with these modes of directories and
+/// Folds the first `count` of the segments, each of which has a successor: the newest snapshot, or the floor where there is
+/// none and something was pruned, the indexes behind it, and the log where one is missing. `keep` gives an index to each segment that was read, with these modes of directories and
 /// files; where that fails, memory holds what it would.
 ///
 /// # Errors
@@ -134,6 +107,10 @@ fn fold_once(
     if let Some(snapshot) = newest_snapshot(home, segments.get(..=count).unwrap_or(segments), unfit) {
         from = segments.partition_point(|segment| segment.header.number <= snapshot.header.number);
         tasks.pass(snapshot);
+    } else if let Some(first) = segments.first()
+        && let Some(floor) = floor::under(home, first, unfit)?
+    {
+        tasks.pass(floor);
     }
     for (segment, next) in segments.iter().zip(segments.iter().skip(1)).take(count).skip(from) {
         let named = next.header.predecessor.expect("a segment with one before it names it");
@@ -180,8 +157,10 @@ pub(crate) fn fold_one(tasks: &mut Tasks, stored: &LogEntry, at: At<'_>, broken:
 
 /// The newest snapshot that fits, of those that end before the last of these segments begins.
 fn newest_snapshot(home: &Home, segments: &[Arc<Segment>], unfit: &mut Vec<Unfit>) -> Option<Arc<Table>> {
-    let last = segments.last().map_or(Seq::ZERO, |last| last.header.base);
-    for path in list(&*home.vfs, &home.dir).snapshots.range(..last).rev().map(|(_, path)| path) {
+    let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return None };
+    // What ends before the first one was pruned.
+    let within = first.header.base..last.header.base;
+    for path in list(&*home.vfs, &home.dir).snapshots.range(within).rev().map(|(_, path)| path) {
         if unfit.iter().any(|unfit| unfit.path == *path) {
             continue;
         }
@@ -192,7 +171,9 @@ fn newest_snapshot(home: &Home, segments: &[Arc<Segment>], unfit: &mut Vec<Unfit
             let named = pair.and_then(|(segment, next)| Some((segment, next.header.predecessor?)));
             let fits = match named {
                 None => Err("it covers more than the log has"),
-                Some((segment, named)) => fits(&table.header, TableKind::Snapshot, &home.identity, segment, &named),
+                Some((segment, named)) => {
+                    table.header.fits(TableKind::Snapshot, &home.identity.uuid, segment.header.base, &named)
+                }
             };
             fits.map(|()| Arc::new(table)).map_err(|what| Unfit { path: path.clone(), what: what.to_owned() })
         });
@@ -221,7 +202,7 @@ pub(crate) fn index_of(
         return None;
     }
     let found = Table::open(&*home.vfs, &path, home.mmap).and_then(|table| {
-        let fits = fits(&table.header, TableKind::Index, &home.identity, segment, named);
+        let fits = table.header.fits(TableKind::Index, &home.identity.uuid, segment.header.base, named);
         fits.map(|()| Arc::new(table)).map_err(|what| Unfit { path: path.clone(), what: what.to_owned() })
     });
     found.map_err(|found| unfit.push(found)).ok()
@@ -261,7 +242,7 @@ pub(crate) fn make_snapshot(
     make(home, modes, names::snapshot(&home.dir, named.last), header, parts, &[], pause)
 }
 
-fn header_of(kind: TableKind, home: &Home, first: Seq, end: End, named: &Predecessor) -> TableHeader {
+pub(crate) fn header_of(kind: TableKind, home: &Home, first: Seq, end: End, named: &Predecessor) -> TableHeader {
     assert_eq!((end.number, end.last), (named.number, named.last), "a table ends where its segment does");
     TableHeader {
         kind,
@@ -269,6 +250,7 @@ fn header_of(kind: TableKind, home: &Home, first: Seq, end: End, named: &Predece
         number: end.number,
         first,
         last: end.last,
+        made: Seq::ZERO,
         at: end.at,
         end: named.end,
         chain: named.chain,
@@ -317,7 +299,7 @@ pub(crate) enum Unmade {
 }
 
 /// Makes a table: written, synced, read back whole, and only then given its name. When this returns it is durable.
-fn make(
+pub(crate) fn make(
     home: &Home,
     (dir_mode, file_mode): (u32, u32),
     path: PathBuf,

@@ -89,10 +89,16 @@ impl Here {
     }
 
     /// The segment with this number, if it is there yet.
-    fn segment(&self, number: u64) -> Option<Arc<Segment>> {
+    ///
+    /// # Errors
+    /// [`Error::Pruned`] where it is there no more.
+    fn segment(&self, number: u64) -> Result<Option<Arc<Segment>>> {
         let segments = self.core.segments.read().expect("no writer panics");
         let n = segments.partition_point(|segment| segment.header.number < number);
-        segments.get(n).map(Arc::clone)
+        match segments.get(n) {
+            Some(later) if later.header.number != number => Err(Error::Pruned { oldest: later.header.base }),
+            found => Ok(found.map(Arc::clone)),
+        }
     }
 }
 
@@ -110,13 +116,17 @@ impl fmt::Debug for Follow {
 
 impl Follow {
     /// In the writer's process.
-    pub(crate) fn here(core: &Arc<Core>, from: Seq) -> Follow {
+    ///
+    /// # Errors
+    /// [`Error::Pruned`] where it would begin below what is kept.
+    pub(crate) fn here(core: &Arc<Core>, from: Seq) -> Result<Follow> {
         let from = from.max(Seq::FIRST);
         let here = Here::new(Arc::clone(core));
         let log = core.log();
+        log.check_kept(from)?;
         let n = log.segments.partition_point(|segment| segment.header.base <= from).saturating_sub(1);
         let segment = log.segments.get(n).expect("a ledger has a segment");
-        Follow::new(Source::Here(here), Arc::clone(segment), from)
+        Ok(Follow::new(Source::Here(here), Arc::clone(segment), from))
     }
 
     /// In any process.
@@ -283,7 +293,7 @@ impl Follow {
     fn segment_after(&self) -> Result<Option<Arc<Segment>>> {
         let before = self.cursor.segment();
         match &self.source {
-            Source::Here(here) => Ok(here.segment(before.header.number + 1)),
+            Source::Here(here) => here.segment(before.header.number + 1),
             Source::Beside(beside) => beside.segment_after(before),
         }
     }

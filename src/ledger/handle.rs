@@ -256,7 +256,7 @@ impl Ledger {
 
     fn history_of(&self, realm: Realm, key: &str) -> Result<History> {
         let core = self.core();
-        let last = core.slot(realm, key)?.map(|slot| slot.seq);
+        let last = core.slot(realm, key)?.map(|slot| (slot.seq, slot.version));
         core.log().history(realm, key, last)
     }
 
@@ -311,9 +311,10 @@ impl Ledger {
     /// ```
     ///
     /// # Errors
-    /// None so far. What it gives may be one: see [`Follow::next_within`].
+    /// [`Error::Pruned`] where that entry is not kept any more. What it gives may be an error, too: see
+    /// [`Follow::next_within`].
     pub fn follow(&self, from: Seq) -> Result<Follow> {
-        Ok(Follow::here(&self.owner.core, from))
+        Follow::here(&self.owner.core, from)
     }
 
     /// All tasks as of a moment.

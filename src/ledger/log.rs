@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::error::Result;
-use crate::ledger::derived::{Home, index_of};
+use crate::error::{Error, Result};
+use crate::ledger::derived::index_of;
+use crate::ledger::home::Home;
 use crate::ledger::primitives::Mutex;
 use crate::model::seq::Seq;
 use crate::storage::log::{decode_body, replay_sealed};
@@ -38,6 +39,20 @@ pub(crate) enum Places {
 }
 
 impl LogView {
+    /// The oldest entry that is kept; one ahead of the head where none was ever appended.
+    pub(crate) fn oldest(&self) -> Seq {
+        self.segments.first().map_or(Seq::FIRST, |first| first.header.base)
+    }
+
+    /// That an entry is not below those that are kept.
+    ///
+    /// # Errors
+    /// [`Error::Pruned`].
+    pub(crate) fn check_kept(&self, seq: Seq) -> Result<()> {
+        let oldest = self.oldest();
+        if seq < oldest { Err(Error::Pruned { oldest }) } else { Ok(()) }
+    }
+
     /// The position of the segment with a seq.
     pub(crate) fn segment_of(&self, seq: Seq) -> usize {
         self.segments.partition_point(|segment| segment.header.base <= seq).saturating_sub(1)
@@ -102,8 +117,11 @@ impl LogView {
     /// The last entry that was placed at or before a time; `Seq(0)` where none was.
     ///
     /// # Errors
-    /// An entry that was placed then cannot be read back.
+    /// [`Error::Pruned`] where the entry after the last one that was pruned is later; or an entry that was placed then cannot be read back.
     pub(crate) fn seq_at(&self, time: u64) -> Result<Seq> {
+        if let Some(first) = self.segments.first().filter(|first| first.header.base_at > time) {
+            return Err(Error::Pruned { oldest: first.header.base });
+        }
         let n = self.segments.partition_point(|segment| segment.header.base_at <= time).saturating_sub(1);
         let Some(segment) = self.segments.get(n) else { return Ok(Seq::ZERO) };
         let before = Seq(segment.header.base.0 - 1);

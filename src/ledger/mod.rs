@@ -8,6 +8,10 @@ pub mod batch;
 
 pub mod tasks;
 
+mod home;
+
+mod floor;
+
 mod derived;
 
 mod log;
@@ -40,6 +44,8 @@ mod close;
 
 mod create;
 
+mod cut;
+
 pub mod open;
 
 mod beside;
@@ -57,6 +63,8 @@ pub mod verify;
 pub mod handle;
 
 pub mod orphans;
+
+pub mod prune;
 
 #[cfg(test)]
 mod schedules;

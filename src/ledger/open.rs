@@ -14,8 +14,11 @@ use crate::error::{Error, Result};
 use crate::ledger::bell::Bell;
 use crate::ledger::core::{Commit, Core, Start};
 use crate::ledger::create::{Unborn, create, has_ledger, inspect, parent_of, remove_if_there};
-use crate::ledger::derived::{self, Home, Sealed, fold_one, fold_sealed};
+use crate::ledger::cut;
+use crate::ledger::derived::{self, Sealed, fold_one, fold_sealed};
+use crate::ledger::floor;
 use crate::ledger::gate::Gate;
+use crate::ledger::home::Home;
 use crate::ledger::log::LogView;
 use crate::ledger::options::Options;
 use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, RwLock};
@@ -63,6 +66,8 @@ pub struct OpenReport {
     pub created_at: u64,
     /// How many segments it has.
     pub segments: u64,
+    /// The oldest entry that is kept; those before it were pruned.
+    pub oldest: Seq,
 }
 
 /// A process that has a ledger open for writing.
@@ -114,8 +119,8 @@ fn load(dir: &Path, options: &Options, access: Access, beside: &dyn Fn(&Mark) ->
         check_last(&last)?;
     }
     let home = Home { vfs: Arc::clone(&options.vfs), dir: dir.to_owned(), identity, mmap: options.mmap };
+    let (segments, mut known_unfit) = floor::kept(&home, segments)?;
     let keep = writing.then_some((options.dir_mode, options.file_mode));
-    let mut known_unfit = Vec::new();
     loop {
         let Sealed { mut tasks, mut gaps, mut unfit } =
             fold_sealed(&home, &segments, segments.len() - 1, keep, &known_unfit)?;
@@ -154,6 +159,7 @@ impl Loaded {
             uuid: self.identity.uuid,
             created_at: self.identity.created,
             segments: self.segments.len() as u64,
+            oldest: self.segments.first().map_or(Seq::FIRST, |first| first.header.base),
         }
     }
 }
@@ -244,6 +250,11 @@ pub(crate) fn writer(dir: &Path, options: Options) -> Result<(Core, Box<dyn Lock
     let loaded = load(dir, &options, Access::ReadWrite, &|_| false)?;
     let report = OpenReport { created, ..loaded.report() };
     let core = recover(loaded, dir, options)?;
+    cut::recover(&core)?;
+    let report = OpenReport { oldest: core.log().oldest(), ..report };
+    if report.unfit.iter().any(|(path, _)| path.starts_with(names::floor_dir(dir))) {
+        core.bell.derive();
+    }
     Ok((core, lock, report))
 }
 
