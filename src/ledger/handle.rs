@@ -413,6 +413,6 @@ impl Options {
         level: Level,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<VerifyReport> {
-        verify::run(&*self.vfs, dir.as_ref(), level, progress)
+        verify::run(&self.vfs, dir.as_ref(), level, progress)
     }
 }

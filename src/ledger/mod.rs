@@ -58,6 +58,8 @@ mod maintain;
 
 pub mod report;
 
+mod footing;
+
 pub mod verify;
 
 pub mod handle;

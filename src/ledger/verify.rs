@@ -3,12 +3,15 @@
 //! Takes no lock and opens nothing for writing. Never stops at the first finding. Beside a living writer it looks up
 //! to the durable end as of its start: what is written behind that meanwhile is read, and makes no finding but a remark.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::check::decide_on;
 use crate::ledger::create::{has_ledger, inspect};
+use crate::ledger::footing;
+use crate::ledger::home::Home;
 use crate::ledger::options::Options;
 use crate::ledger::report::{Finding, Level, Severity, VerifyReport};
 use crate::ledger::tasks::{Tasks, Unfolded};
@@ -61,18 +64,25 @@ struct Walker<'a> {
 }
 
 /// As [`verify`], on any file layer.
-pub(crate) fn run(vfs: &dyn Vfs, dir: &Path, level: Level, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
+pub(crate) fn run(
+    shared: &Arc<dyn Vfs>,
+    dir: &Path,
+    level: Level,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport> {
+    let vfs = &**shared;
     let report = VerifyReport {
         findings: Vec::new(),
         level,
         checked_to: Seq::ZERO,
+        oldest: Seq::FIRST,
         segments: 0,
         frames: 0,
         entries: 0,
         bytes: 0,
         writer: None,
     };
-    // Nothing but the log is asked, in which no hash is stored.
+    // Nothing but the log is asked, in which no hash is stored, unless something was pruned.
     let tasks = Tasks::new([0; 16]);
     let mut walker = Walker { report, level, bound: None, tasks, whole: true, done_bytes: 0, all_bytes: 0, progress };
     let ledger = names::ledger(dir);
@@ -104,6 +114,7 @@ pub(crate) fn run(vfs: &dyn Vfs, dir: &Path, level: Level, progress: &mut dyn Fn
     let listing = list(vfs, dir)?;
     walker.remark_strays(&listing);
     let segments = walker.open_segments(vfs, &listing, identity.map(|(identity, _)| identity))?;
+    let segments = walker.stand(shared, dir, segments)?;
     walker.all_bytes = segments.iter().map(|segment| segment.header.capacity).sum();
     for (n, segment) in segments.iter().enumerate() {
         let next = segments.get(n + 1).filter(|next| next.header.number == segment.header.number + 1);
@@ -172,6 +183,12 @@ impl Walker<'_> {
         for (number, base, path) in &listing.segments {
             let segment = match Segment::open(vfs, path.clone(), *number, *base, Access::Read) {
                 Ok(segment) => segment,
+                // It was pruned while this was listed.
+                Err(Error::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound && segments.is_empty() && self.bound.is_some() =>
+                {
+                    continue;
+                }
                 Err(error) => {
                     self.damage("HEADER", error)?;
                     self.whole = false;
@@ -193,6 +210,27 @@ impl Walker<'_> {
             self.damage("MISSING", Error::damaged(&listing.dir, None, Some(Seq::FIRST), what))?;
         }
         Ok(segments)
+    }
+
+    /// Finds on what the log stands, and the segments that count.
+    fn stand(&mut self, vfs: &Arc<dyn Vfs>, dir: &Path, segments: Vec<Arc<Segment>>) -> Result<Vec<Arc<Segment>>> {
+        let Some(identity) = segments.first().map(|first| first.header.identity) else { return Ok(segments) };
+        let home = Home { vfs: Arc::clone(vfs), dir: dir.to_owned(), identity, mmap: false };
+        let footing = footing::look(&home, segments, self.bound.is_none())?;
+        self.whole &= !footing.is_lost();
+        self.report.oldest = footing.segments.first().map_or(Seq::FIRST, |first| first.header.base);
+        self.report.findings.extend(footing.findings);
+        if let Some(floor) = footing.floor {
+            self.tasks = Tasks::new(identity.hash_key);
+            self.tasks.pass(floor);
+        }
+        Ok(footing.segments)
+    }
+
+    /// What comes from here on cannot be folded.
+    fn lose(&mut self, finding: Finding) {
+        self.whole = false;
+        self.find(finding);
     }
 
     fn segment(
@@ -284,13 +322,15 @@ impl Walker<'_> {
             return;
         }
         let entry = &stored.entry;
-        let before = entry.about().map(|(realm, key)| self.tasks.slot(realm, key));
-        let before = before.transpose().expect("no table is asked").flatten();
+        let before = match entry.about().map_or(Ok(None), |(realm, key)| self.tasks.slot(realm, key)) {
+            Ok(before) => before,
+            Err(unfit) => return self.lose(footing::lost(unfit)),
+        };
         let problem = self.problem_of(stored, before.as_deref());
         let folded = match self.tasks.replay(entry, &stored.origin) {
             Ok(()) => None,
             Err(Unfolded::Entry(unfoldable)) => Some(("FOLD", unfoldable.0.to_owned())),
-            Err(Unfolded::Unfit(unfit)) => unreachable!("no table is asked, and {unfit:?} cannot be read"),
+            Err(Unfolded::Unfit(unfit)) => return self.lose(footing::lost(unfit)),
         };
         self.whole = folded.is_none();
         if let Some((code, what)) = problem.or(folded) {
