@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::ledger::floor;
-use crate::ledger::home::Home;
 use crate::ledger::options::Options;
 use crate::ledger::primitives::thread;
+use crate::ledger::segments::Home;
 use crate::ledger::spare::check_home;
 use crate::model::seq::Seq;
 use crate::storage::cursor::Cursor;

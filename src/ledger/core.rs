@@ -12,10 +12,10 @@ use crate::ledger::bell::{Bell, Left};
 use crate::ledger::check::Planned;
 use crate::ledger::derived::fold_sealed;
 use crate::ledger::gate::Gate;
-use crate::ledger::home::Home;
 use crate::ledger::log::{Indexes, LogView};
 use crate::ledger::options::Options;
 use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, RwLock};
+use crate::ledger::segments::{Home, Segments};
 use crate::ledger::spare::Spare;
 use crate::ledger::tasks::{Part, Tasks, Untold, find_in};
 use crate::ledger::view::bad_json;
@@ -56,7 +56,7 @@ pub(crate) struct Core {
     pub epoch: u32,
     /// As of the head.
     pub tasks: RwLock<Tasks>,
-    pub segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    pub segments: RwLock<Segments>,
     pub indexes: Indexes,
     pub home: Arc<Home>,
     /// Held by the one that makes tables; no commit waits for it.
@@ -360,8 +360,9 @@ impl Core {
             known.push(unfit.clone());
             known.clone()
         };
-        let segments = Arc::clone(&self.segments.read().expect("no writer panics"));
-        let count = segments.partition_point(|segment| segment.header.number <= end.number);
+        let segments = self.segments.read().expect("no writer panics").clone();
+        // None where it is the floor, or covers no more than that does by now.
+        let count = segments.position(end.number).map_or(0, |n| n + 1);
         let sealed = fold_sealed(&self.home, &segments, count, None, &known)?;
         self.tasks.write().expect("no reader panics").mend(end.number, sealed.tasks.parts());
         self.bell.derive();
@@ -369,16 +370,19 @@ impl Core {
     }
 
     /// The first segment that is kept.
-    pub(crate) fn first_segment(&self) -> Arc<Segment> {
-        let segments = self.segments.read().expect("no writer panics");
-        Arc::clone(segments.first().expect("a ledger has a segment"))
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn first_segment(&self) -> Result<Arc<Segment>> {
+        let segments = self.segments.read().expect("no writer panics").clone();
+        segments.get(0)
     }
 
     /// The segments as of the head.
     pub(crate) fn log(&self) -> LogView {
         // The head first: segments that are added later only make more of it readable.
         let head = self.gate.head();
-        let segments = Arc::clone(&self.segments.read().expect("no writer panics"));
+        let segments = self.segments.read().expect("no writer panics").clone();
         LogView { segments, head, home: Arc::clone(&self.home), indexes: Arc::clone(&self.indexes) }
     }
 }

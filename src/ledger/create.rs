@@ -48,23 +48,24 @@ pub(crate) fn inspect(vfs: &dyn Vfs, dir: &Path) -> Result<Unborn> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Unborn::Missing),
         Err(error) => return Err(Error::io("list", dir)(error)),
     };
-    let (lock, log_dir, live) = (names::lock(dir), names::log_dir(dir), names::live(dir));
-    let (mut has_log, mut has_live) = (false, false);
+    let (lock, log_dir) = (names::lock(dir), names::log_dir(dir));
+    // What a writer makes only where `LEDGER` is durable.
+    let later = [names::live(dir), names::index_dir(dir), names::snapshot_dir(dir)];
+    let (mut has_log, mut has_later) = (false, false);
     for entry in entries {
         let path = dir.join(&entry.name);
         if path == log_dir {
             has_log = true;
-        } else if path == live {
-            has_live = true;
+        } else if later.contains(&path) {
+            has_later = true;
         } else if path != lock && !entry.name.to_str().is_some_and(names::is_unfinished) {
             return Ok(Unborn::Foreign);
         }
     }
     let lost = |beside| Err(Error::damaged(&names::ledger(dir), None, None, format!("it is missing, and {beside}")));
-    match (has_log, has_live) {
+    match (has_log, has_later) {
         (false, false) => return Ok(Unborn::Nothing),
         (false, true) => return Ok(Unborn::Foreign),
-        // A writer makes `live` only where `LEDGER` is durable.
         (true, true) => return lost("a writer has been here"),
         (true, false) => {}
     }

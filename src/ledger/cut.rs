@@ -17,6 +17,7 @@ use crate::ledger::spare::check_home;
 use crate::ledger::tasks::Part;
 use crate::model::event::EventKind;
 use crate::model::seq::Seq;
+use crate::storage::floors;
 use crate::storage::log;
 use crate::storage::names;
 use crate::storage::segment::Segment;
@@ -42,11 +43,11 @@ impl Told {
 /// Something cannot be read or removed.
 pub(crate) fn recover(core: &Core) -> Result<()> {
     let vfs = &*core.vfs;
-    let floors = floor::list(vfs, &core.dir)?;
+    let floors = floors::list(vfs, &core.dir)?;
     for path in &floors.unfinished {
         remove_if_there(vfs, path)?;
     }
-    let stands_on = core.first_segment().header.predecessor;
+    let stands_on = core.first_segment()?.header.predecessor;
     for (last, paths) in floors.copies.iter().rev() {
         if stands_on.is_some_and(|named| *last <= named.last) {
             break;
@@ -78,9 +79,9 @@ fn copy_of(core: &Core, last: Seq, paths: &[std::path::PathBuf]) -> Option<Arc<T
 }
 
 fn successor_of(core: &Core, header: &TableHeader) -> Option<Arc<Segment>> {
-    let segments = core.segments.read().expect("no writer panics");
-    let n = segments.partition_point(|segment| segment.header.number <= header.number);
-    segments.get(n).map(Arc::clone)
+    let segments = core.segments.read().expect("no writer panics").clone();
+    let n = segments.position(header.number.checked_add(1)?)?;
+    segments.get(n).ok()
 }
 
 /// Whether an entry tells of the prune that made this floor: one that came after the floor.
@@ -113,8 +114,7 @@ pub(crate) fn stand_on(core: &Core, floor: &Arc<Table>) {
     let number = floor.header.number;
     {
         let mut segments = core.segments.write().expect("no reader panics");
-        *segments =
-            Arc::new(segments.iter().filter(|segment| segment.header.number > number).map(Arc::clone).collect());
+        *segments = segments.from(number + 1);
     }
     let mut tasks = core.tasks.write().expect("no reader panics");
     // Where a later snapshot is all there is, it stays.
@@ -130,7 +130,7 @@ pub(crate) fn stand_on(core: &Core, floor: &Arc<Table>) {
 /// # Errors
 /// Something cannot be removed; the next call goes on.
 pub(crate) fn drop_below(core: &Core) -> Result<()> {
-    let Some(floor) = core.first_segment().header.predecessor else { return Ok(()) };
+    let Some(floor) = core.first_segment()?.header.predecessor else { return Ok(()) };
     let vfs = &*core.vfs;
     let log_dir = names::log_dir(&core.dir);
     let listing = log::list(vfs, &core.dir)?;
@@ -149,7 +149,7 @@ pub(crate) fn drop_below(core: &Core) -> Result<()> {
     for path in indexes.chain(tables.snapshots.range(..=floor.last).map(|(_, path)| path)) {
         remove_if_there(vfs, path)?;
     }
-    let earlier = floor::list(vfs, &core.dir)?.copies;
+    let earlier = floors::list(vfs, &core.dir)?.copies;
     let mut earlier = earlier.range(..floor.last).peekable();
     if earlier.peek().is_none() {
         return Ok(());

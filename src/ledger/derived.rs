@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::floor;
-use crate::ledger::home::Home;
+use crate::ledger::segments::{Home, Segments};
 use crate::ledger::tasks::{End, Part, Tasks, Unfolded};
 use crate::model::seq::Seq;
 use crate::storage::log::{At, LogEntry, replay_sealed};
@@ -75,7 +75,7 @@ pub(crate) struct Sealed {
 /// Damage to what is read of the log; or it cannot be read.
 pub(crate) fn fold_sealed(
     home: &Home,
-    segments: &[Arc<Segment>],
+    segments: &Segments,
     count: usize,
     keep: Option<(u32, u32)>,
     known_unfit: &[Unfit],
@@ -96,7 +96,7 @@ pub(crate) fn fold_sealed(
 /// As [`fold_sealed`]; `None` where a table turned out to be unfit on the way, which is then added to `unfit`.
 fn fold_once(
     home: &Home,
-    segments: &[Arc<Segment>],
+    segments: &Segments,
     count: usize,
     keep: Option<(u32, u32)>,
     unfit: &mut Vec<Unfit>,
@@ -104,16 +104,15 @@ fn fold_once(
 ) -> Result<Option<Tasks>> {
     let mut tasks = Tasks::new(home.identity.hash_key);
     let mut from = 0;
-    if let Some(snapshot) = newest_snapshot(home, segments.get(..=count).unwrap_or(segments), unfit) {
-        from = segments.partition_point(|segment| segment.header.number <= snapshot.header.number);
+    if let Some((n, snapshot)) = newest_snapshot(home, segments, count, unfit)? {
+        from = n + 1;
         tasks.pass(snapshot);
-    } else if let Some(first) = segments.first()
-        && let Some(floor) = floor::under(home, first, unfit)?
-    {
+    } else if let Some(floor) = floor::under(home, &*segments.get(0)?, unfit)? {
         tasks.pass(floor);
     }
-    for (segment, next) in segments.iter().zip(segments.iter().skip(1)).take(count).skip(from) {
-        let named = next.header.predecessor.expect("a segment with one before it names it");
+    for n in from..count {
+        let (segment, named) = segments.sealed(n)?;
+        let segment = &*segment;
         match index_of(home, segment, &named, unfit) {
             Some(index) => tasks.pass(index),
             None => {
@@ -155,34 +154,43 @@ pub(crate) fn fold_one(tasks: &mut Tasks, stored: &LogEntry, at: At<'_>, broken:
     })
 }
 
-/// The newest snapshot that fits, of those that end before the last of these segments begins.
-fn newest_snapshot(home: &Home, segments: &[Arc<Segment>], unfit: &mut Vec<Unfit>) -> Option<Arc<Table>> {
-    let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return None };
-    // What ends before the first one was pruned.
-    let within = first.header.base..last.header.base;
-    for path in list(&*home.vfs, &home.dir).snapshots.range(within).rev().map(|(_, path)| path) {
+/// The newest snapshot that fits of those that end with one of the first `count` segments, and the position of that.
+///
+/// # Errors
+/// A segment cannot be opened.
+fn newest_snapshot(
+    home: &Home,
+    segments: &Segments,
+    count: usize,
+    unfit: &mut Vec<Unfit>,
+) -> Result<Option<(usize, Arc<Table>)>> {
+    // Behind the last segment nothing is sealed, and what ends before the first one was pruned.
+    let end = if count + 1 < segments.len() { segments.get(count)?.header.base } else { segments.last_base() };
+    for path in list(&*home.vfs, &home.dir).snapshots.range(segments.first_base()..end).rev().map(|(_, path)| path) {
         if unfit.iter().any(|unfit| unfit.path == *path) {
             continue;
         }
-        let found = Table::open(&*home.vfs, path, home.mmap).and_then(|table| {
-            let number = table.header.number;
-            let n = segments.binary_search_by_key(&number, |segment| segment.header.number);
-            let pair = n.ok().and_then(|n| segments.get(n).zip(segments.get(n + 1)));
-            let named = pair.and_then(|(segment, next)| Some((segment, next.header.predecessor?)));
-            let fits = match named {
-                None => Err("it covers more than the log has"),
-                Some((segment, named)) => {
-                    table.header.fits(TableKind::Snapshot, &home.identity.uuid, segment.header.base, &named)
+        let found = match Table::open(&*home.vfs, path, home.mmap) {
+            Err(found) => found,
+            Ok(table) => {
+                let n = segments.position(table.header.number).filter(|n| *n < count);
+                let fits = match n {
+                    None => Err("it covers more than the log has"),
+                    Some(n) => {
+                        let (segment, named) = segments.sealed(n)?;
+                        let base = segment.header.base;
+                        table.header.fits(TableKind::Snapshot, &home.identity.uuid, base, &named).map(|()| n)
+                    }
+                };
+                match fits {
+                    Ok(n) => return Ok(Some((n, Arc::new(table)))),
+                    Err(what) => Unfit { path: path.clone(), what: what.to_owned() },
                 }
-            };
-            fits.map(|()| Arc::new(table)).map_err(|what| Unfit { path: path.clone(), what: what.to_owned() })
-        });
-        match found {
-            Ok(table) => return Some(table),
-            Err(found) => unfit.push(found),
-        }
+            }
+        };
+        unfit.push(found);
     }
-    None
+    Ok(None)
 }
 
 /// The index of a segment, where there is one that fits.
@@ -222,8 +230,14 @@ pub(crate) fn make_index(
 ) -> std::result::Result<Arc<Table>, Unmade> {
     let path = names::index(&home.dir, segment.header.number, segment.header.base);
     let header = header_of(TableKind::Index, home, segment.header.base, part.end(), named);
-    let places = segment.frames.read().expect("no writer panics").clone();
-    make(home, modes, path, header, std::slice::from_ref(part), &places, pause)
+    let places = || segment.frames.read().expect("no writer panics").clone();
+    let mut known = places();
+    // They are forgotten where the segment was closed meanwhile.
+    if known.is_empty() && named.last >= segment.header.base {
+        replay_sealed(segment, named, &mut |_, _| Ok(())).map_err(Unmade::Failed)?;
+        known = places();
+    }
+    make(home, modes, path, header, std::slice::from_ref(part), &known, pause)
 }
 
 /// Makes a snapshot of all that parts come to, the newest of which ends where this says.
@@ -353,7 +367,7 @@ fn write_and_check(
         Unwritten::Failed(error) => Unmade::Failed(no_space_or(error)),
     })?;
     let written = Table::open(vfs, path, false).and_then(|table| check(&table, pause));
-    written.map_err(|unfit| Unmade::Failed(Error::damaged(&unfit.path, None, None, unfit.what)))
+    written.map_err(|unfit| Unmade::Failed(Error::io("read back", path)(io::Error::other(unfit.what))))
 }
 
 /// A full disk has an error of its own: there is something that can be done about it.

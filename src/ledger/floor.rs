@@ -7,58 +7,21 @@
 //! Invariant: segments go only after both copies of a floor above them are durable, the oldest first. Where some of them are
 //! still there, the lowest floor that is not below the first of them is the one that counts.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result, seqs};
-use crate::ledger::home::Home;
+use crate::ledger::segments::{Home, Segments};
 use crate::model::seq::Seq;
+use crate::storage::floors::list;
 use crate::storage::names;
 use crate::storage::segment::Segment;
 use crate::storage::table::page::TableKind;
 use crate::storage::table::read::{Table, Unfit};
-use crate::vfs::ops::{Kind, Vfs};
 
 /// The copies that there are of each floor.
 pub(crate) const COPIES: [u8; 2] = [1, 2];
-
-/// The floors that a directory holds, by their names.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Floors {
-    /// The copies by last seq.
-    pub copies: BTreeMap<Seq, Vec<PathBuf>>,
-    /// Unfinished files, for the next writer to remove.
-    pub unfinished: Vec<PathBuf>,
-    /// Anything else; ignored.
-    pub strays: Vec<PathBuf>,
-}
-
-/// Lists the floors.
-///
-/// # Errors
-/// The directory is there and cannot be listed.
-pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Floors> {
-    let home = names::floor_dir(dir);
-    let entries = match vfs.list(&home) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        other => other.map_err(Error::io("list", &home))?,
-    };
-    let mut floors = Floors::default();
-    for entry in entries {
-        let path = home.join(&entry.name);
-        let name = entry.name.to_str().filter(|_| entry.kind == Kind::File).unwrap_or_default();
-        match names::parse_floor(name) {
-            Some((last, _)) => floors.copies.entry(last).or_default().push(path),
-            None if names::is_unfinished(name) => floors.unfinished.push(path),
-            None => floors.strays.push(path),
-        }
-    }
-    floors.copies.values_mut().for_each(|copies| copies.sort());
-    Ok(floors)
-}
 
 /// The good copies of the floor on which a segment stands; what is wrong with the others is added to `unfit`, and those that
 /// are named there already are not looked at. None for the first segment that ever was.
@@ -138,19 +101,17 @@ fn missing(home: &Home, first: &Segment, unfit: &[Unfit]) -> Error {
 /// copy of the floor on which they stand.
 ///
 /// # Errors
-/// As [`under`].
-pub(crate) fn kept(home: &Home, segments: Vec<Arc<Segment>>) -> Result<(Vec<Arc<Segment>>, Vec<Unfit>)> {
-    let Some(first) = segments.first() else { return Ok((segments, Vec::new())) };
-    let number = first_that_counts(home, first, &mut |number| {
-        let n = segments.binary_search_by_key(&number, |segment| segment.header.number);
-        Ok(n.ok().and_then(|n| segments.get(n)).map(Arc::clone))
-    })?;
-    let n = segments.partition_point(|segment| segment.header.number < number);
-    let segments = segments.get(n..).unwrap_or_default().to_vec();
+/// As [`under`]; or a segment cannot be opened.
+pub(crate) fn kept(home: &Home, segments: Segments) -> Result<(Segments, Vec<Unfit>)> {
     let mut unfit = Vec::new();
-    if let Some(first) = segments.first() {
-        copies_under(home, first, &mut unfit);
+    if segments.first_number() == 1 {
+        return Ok((segments, unfit));
     }
+    let number = first_that_counts(home, &*segments.get(0)?, &mut |number| {
+        segments.position(number).map(|n| segments.get(n)).transpose()
+    })?;
+    let segments = segments.from(number);
+    copies_under(home, &*segments.get(0)?, &mut unfit);
     Ok((segments, unfit))
 }
 

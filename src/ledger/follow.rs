@@ -91,14 +91,13 @@ impl Here {
     /// The segment with this number, if it is there yet.
     ///
     /// # Errors
-    /// [`Error::Pruned`] where it is there no more.
+    /// [`Error::Pruned`] where it is there no more; or it cannot be opened.
     fn segment(&self, number: u64) -> Result<Option<Arc<Segment>>> {
-        let segments = self.core.segments.read().expect("no writer panics");
-        let n = segments.partition_point(|segment| segment.header.number < number);
-        match segments.get(n) {
-            Some(later) if later.header.number != number => Err(Error::Pruned { oldest: later.header.base }),
-            found => Ok(found.map(Arc::clone)),
+        let segments = self.core.segments.read().expect("no writer panics").clone();
+        if number < segments.first_number() {
+            return Err(Error::Pruned { oldest: segments.first_base() });
         }
+        segments.position(number).map(|n| segments.get(n)).transpose()
     }
 }
 
@@ -118,15 +117,14 @@ impl Follow {
     /// In the writer's process.
     ///
     /// # Errors
-    /// [`Error::Pruned`] where it would begin below what is kept.
+    /// [`Error::Pruned`] where it would begin below what is kept; or the segment to begin with cannot be opened.
     pub(crate) fn here(core: &Arc<Core>, from: Seq) -> Result<Follow> {
         let from = from.max(Seq::FIRST);
         let here = Here::new(Arc::clone(core));
         let log = core.log();
         log.check_kept(from)?;
-        let n = log.segments.partition_point(|segment| segment.header.base <= from).saturating_sub(1);
-        let segment = log.segments.get(n).expect("a ledger has a segment");
-        Ok(Follow::new(Source::Here(here), Arc::clone(segment), from))
+        let segment = log.segments.get(log.segment_of(from))?;
+        Ok(Follow::new(Source::Here(here), segment, from))
     }
 
     /// In any process.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::floor;
-use crate::ledger::home::Home;
 use crate::ledger::report::{Finding, Severity};
+use crate::ledger::segments::Home;
 use crate::model::seq::Seq;
+use crate::storage::floors;
 use crate::storage::segment::Segment;
 use crate::storage::table::check::check;
 use crate::storage::table::read::{Table, Unfit};
@@ -44,7 +45,7 @@ impl Footing {
 /// A file cannot be read. Damage is no error but a finding.
 pub(crate) fn look(home: &Home, mut segments: Vec<Arc<Segment>>, at_rest: bool) -> Result<Footing> {
     let mut findings = Vec::new();
-    let floors = floor::list(&*home.vfs, &home.dir)?;
+    let floors = floors::list(&*home.vfs, &home.dir)?;
     let Some(first) = segments.first().map(Arc::clone) else { return Ok(Footing { segments, floor: None, findings }) };
     let stands = floor::first_that_counts(home, &first, &mut |number| {
         let n = segments.binary_search_by_key(&number, |segment| segment.header.number);

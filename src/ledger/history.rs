@@ -111,12 +111,13 @@ impl LogView {
     /// It cannot be read back.
     fn frame_with(&self, seq: Seq) -> Result<(Arc<Segment>, Frame)> {
         let n = self.segment_of(seq);
-        let segment = self.segments.get(n).expect("a ledger has a segment");
+        let segment = self.segments.get(n)?;
         let Some(place) = self.place_of(n, seq)? else {
             return Err(Error::damaged(&segment.path, None, Some(seq), "no frame has it"));
         };
         let map = (self.home.mmap && self.is_sealed(n)).then(|| segment.map()).flatten();
-        Ok((Arc::clone(segment), frame_at(segment, place.offset, place.first, map)?))
+        let frame = frame_at(&segment, place.offset, place.first, map)?;
+        Ok((segment, frame))
     }
 }
 
@@ -124,12 +125,15 @@ impl Stored {
     /// Decodes the next frame; `false` at the end.
     fn advance(&mut self) -> Result<bool> {
         loop {
-            let Some(segment) = self.log.segments.get(self.segment) else { return Ok(false) };
+            if self.segment >= self.log.segments.len() {
+                return Ok(false);
+            }
+            let segment = self.log.segments.get(self.segment)?;
             let open = match &mut self.open {
                 Some(open) => open,
                 none => {
                     let places = self.log.places(self.segment)?;
-                    none.insert(Open { decoder: Decoder::new(segment), places, next: 0 })
+                    none.insert(Open { decoder: Decoder::new(&segment), places, next: 0 })
                 }
             };
             let place = match open.places.get(open.next) {
@@ -145,8 +149,8 @@ impl Stored {
                 continue;
             };
             open.next += 1;
-            let frame = frame_at(segment, place.offset, place.first, None)?;
-            self.ready = open.decoder.decode(segment, &frame)?.into_iter();
+            let frame = frame_at(&segment, place.offset, place.first, None)?;
+            self.ready = open.decoder.decode(&segment, &frame)?.into_iter();
             return Ok(true);
         }
     }

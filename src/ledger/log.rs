@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::derived::index_of;
-use crate::ledger::home::Home;
 use crate::ledger::primitives::Mutex;
+use crate::ledger::segments::{Home, Segments};
 use crate::model::seq::Seq;
 use crate::storage::log::{decode_body, replay_sealed};
 use crate::storage::scan::frame_at;
-use crate::storage::segment::{FramePlace, Segment};
+use crate::storage::segment::FramePlace;
 use crate::storage::table::read::{Table, Unfit};
 
 /// So many indexes are kept open to find frames by.
@@ -22,7 +22,7 @@ const INDEXES_MAX: usize = 64;
 /// The segments as of some head.
 #[derive(Debug, Clone)]
 pub(crate) struct LogView {
-    pub segments: Arc<Vec<Arc<Segment>>>,
+    pub segments: Segments,
     pub head: Seq,
     pub home: Arc<Home>,
     pub indexes: Indexes,
@@ -41,7 +41,7 @@ pub(crate) enum Places {
 impl LogView {
     /// The oldest entry that is kept; one ahead of the head where none was ever appended.
     pub(crate) fn oldest(&self) -> Seq {
-        self.segments.first().map_or(Seq::FIRST, |first| first.header.base)
+        self.segments.first_base()
     }
 
     /// That an entry is not below those that are kept.
@@ -55,7 +55,7 @@ impl LogView {
 
     /// The position of the segment with a seq.
     pub(crate) fn segment_of(&self, seq: Seq) -> usize {
-        self.segments.partition_point(|segment| segment.header.base <= seq).saturating_sub(1)
+        self.segments.with(seq)
     }
 
     /// Whether a segment has a successor.
@@ -68,7 +68,7 @@ impl LogView {
     /// # Errors
     /// It must be walked, and that cannot be done.
     pub(crate) fn places(&self, n: usize) -> Result<Places> {
-        match self.index(n) {
+        match self.index(n)? {
             Some(index) => Ok(Places::Index(index)),
             None => self.walked(n).map(Places::Walked),
         }
@@ -100,13 +100,14 @@ impl LogView {
             let n = places.partition_point(holds);
             n.checked_sub(1).and_then(|n| places.get(n)).copied()
         };
+        let segment = self.segments.get(n)?;
         {
-            let frames = self.segments.get(n).map(|segment| segment.frames.read().expect("no writer panics"));
-            if let Some(frames) = frames.filter(|frames| !frames.is_empty()) {
+            let frames = segment.frames.read().expect("no writer panics");
+            if !frames.is_empty() {
                 return Ok(last(&frames));
             }
         }
-        if let Some(index) = self.index(n)
+        if let Some(index) = self.index(n)?
             && let Ok(place) = in_index(&index)
         {
             return Ok(place);
@@ -119,48 +120,60 @@ impl LogView {
     /// # Errors
     /// [`Error::Pruned`] where the entry after the last one that was pruned is later; or an entry that was placed then cannot be read back.
     pub(crate) fn seq_at(&self, time: u64) -> Result<Seq> {
-        if let Some(first) = self.segments.first().filter(|first| first.header.base_at > time) {
-            return Err(Error::Pruned { oldest: first.header.base });
+        if self.oldest() > Seq::FIRST && self.segments.get(0)?.header.base_at > time {
+            return Err(Error::Pruned { oldest: self.oldest() });
         }
-        let n = self.segments.partition_point(|segment| segment.header.base_at <= time).saturating_sub(1);
-        let Some(segment) = self.segments.get(n) else { return Ok(Seq::ZERO) };
+        // The last segment that begins no later.
+        let (mut n, mut after) = (0, self.segments.len());
+        while n + 1 < after {
+            let middle = n.midpoint(after);
+            match self.segments.get(middle)?.header.base_at <= time {
+                true => n = middle,
+                false => after = middle,
+            }
+        }
+        let segment = self.segments.get(n)?;
         let before = Seq(segment.header.base.0 - 1);
         let Some(place) = self.place_at(n, time)? else { return Ok(before) };
-        let frame = frame_at(segment, place.offset, place.first, None)?;
-        let within = decode_body(segment, &frame)?.into_iter().take_while(|stored| stored.entry.at <= time);
+        let frame = frame_at(&segment, place.offset, place.first, None)?;
+        let within = decode_body(&segment, &frame)?.into_iter().take_while(|stored| stored.entry.at <= time);
         Ok(within.last().map_or(before, |stored| stored.entry.seq).min(self.head))
     }
 
-    fn index(&self, n: usize) -> Option<Arc<Table>> {
-        let segment = self.segments.get(n)?;
-        let named = self.segments.get(n + 1)?.header.predecessor?;
+    fn index(&self, n: usize) -> Result<Option<Arc<Table>>> {
+        if !self.is_sealed(n) {
+            return Ok(None);
+        }
+        let (segment, named) = self.segments.sealed(n)?;
         if !segment.frames.read().expect("no writer panics").is_empty() {
-            return None;
+            return Ok(None);
         }
         let number = segment.header.number;
         let known = self.indexes.lock().expect("nobody panics with it").get(&number).cloned();
         if let Some(known) = known {
-            return known;
+            return Ok(known);
         }
-        let index = index_of(&self.home, segment, &named, &mut Vec::new());
+        let index = index_of(&self.home, &segment, &named, &mut Vec::new());
         let mut indexes = self.indexes.lock().expect("nobody panics with it");
         if indexes.len() >= INDEXES_MAX {
             indexes.clear();
         }
         indexes.insert(number, index.clone());
-        index
+        Ok(index)
     }
 
     /// The frames that are known in memory; a sealed segment without any is walked first.
     pub(crate) fn walked(&self, n: usize) -> Result<Vec<FramePlace>> {
-        let Some(segment) = self.segments.get(n) else { return Ok(Vec::new()) };
-        let named = self.segments.get(n + 1).and_then(|next| next.header.predecessor);
-        if let Some(named) = named.filter(|named| named.last >= segment.header.base)
-            && segment.frames.read().expect("no writer panics").is_empty()
-        {
-            replay_sealed(segment, &named, &mut |_, _| Ok(()))?;
+        if !self.is_sealed(n) {
+            let active = self.segments.get(n)?;
+            return Ok(active.frames.read().expect("no writer panics").clone());
         }
-        Ok(segment.frames.read().expect("no writer panics").clone())
+        let (segment, named) = self.segments.sealed(n)?;
+        if named.last >= segment.header.base && segment.frames.read().expect("no writer panics").is_empty() {
+            replay_sealed(&segment, &named, &mut |_, _| Ok(()))?;
+        }
+        let frames = segment.frames.read().expect("no writer panics").clone();
+        Ok(frames)
     }
 }
 

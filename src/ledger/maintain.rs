@@ -73,7 +73,7 @@ fn mend_floor(core: &Core) -> Result<()> {
         return Ok(());
     }
     let _only_one = core.deriving.lock().expect("nobody panics with it");
-    make_copies(core, &core.first_segment(), &mut pace(core))
+    make_copies(core, &*core.first_segment()?, &mut pace(core))
 }
 
 /// What cannot wait until something long has ended, to be called every now and then on the way; its error says that the
@@ -110,18 +110,15 @@ fn derive_until(core: &Core, wants_snapshot: impl Fn(&[Part]) -> bool) -> Result
     let mut pause = pace(core);
     loop {
         let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
-        let segments = Arc::clone(&core.segments.read().expect("no writer panics"));
-        let at = |number: u64| {
-            let n = segments.binary_search_by_key(&number, |segment| segment.header.number).ok()?;
-            Some((segments.get(n)?, segments.get(n + 1)?.header.predecessor?))
-        };
+        let segments = core.segments.read().expect("no writer panics").clone();
         let unindexed = parts.iter().rev().find(|part| matches!(part, Part::Layer { .. }));
         let newest = parts.first().filter(|_| wants_snapshot(&parts));
         let Some(part) = unindexed.or(newest) else { return Ok(()) };
         // A roll seals first, and lists its segment then.
-        let Some((segment, named)) = at(part.end().number) else { return Ok(()) };
+        let Some(n) = segments.position(part.end().number).filter(|n| n + 1 < segments.len()) else { return Ok(()) };
+        let (segment, named) = segments.sealed(n)?;
         let made = match part {
-            Part::Layer { .. } => make_index(&core.home, modes, segment, &named, part, &mut pause),
+            Part::Layer { .. } => make_index(&core.home, modes, &segment, &named, part, &mut pause),
             Part::Table(_) => make_snapshot(&core.home, modes, &named, &parts, &mut pause),
         };
         match made {

@@ -8,7 +8,7 @@ pub mod batch;
 
 pub mod tasks;
 
-mod home;
+mod segments;
 
 mod floor;
 

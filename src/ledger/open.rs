@@ -18,11 +18,11 @@ use crate::ledger::cut;
 use crate::ledger::derived::{self, Sealed, fold_one, fold_sealed};
 use crate::ledger::floor;
 use crate::ledger::gate::Gate;
-use crate::ledger::home::Home;
 use crate::ledger::log::LogView;
 use crate::ledger::options::Options;
 use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, RwLock};
 use crate::ledger::roll::{next_capacity, seal};
+use crate::ledger::segments::{Home, Segments};
 use crate::ledger::spare;
 use crate::ledger::tasks::Tasks;
 use crate::ledger::view::View;
@@ -30,7 +30,7 @@ use crate::model::seq::Seq;
 use crate::model::subject::Each;
 use crate::storage::identity::{self, Identity};
 use crate::storage::live::{self, Live, Mark};
-use crate::storage::log::{Evidence, LogEnd, check_last, list, open_all, replay_last};
+use crate::storage::log::{Evidence, LogEnd, check_last, list, replay_last};
 use crate::storage::names;
 use crate::storage::segment::{HEADER_BYTES, Predecessor, Reason, Segment, SegmentHeader};
 use crate::storage::table::read::Unfit;
@@ -93,7 +93,10 @@ struct Loaded {
     mark: Option<Mark>,
     /// The living writer beside which it was read.
     writer: Option<Writer>,
-    segments: Vec<Arc<Segment>>,
+    home: Arc<Home>,
+    segments: Segments,
+    /// The last of them.
+    last: Arc<Segment>,
     tasks: Tasks,
     end: LogEnd,
     gaps: Vec<(PathBuf, Range<u64>)>,
@@ -113,12 +116,13 @@ fn load(dir: &Path, options: &Options, access: Access, beside: &dyn Fn(&Mark) ->
     let shown = living.map_or(Seq(u64::MAX), |mark| mark.durable);
     let writer = living.map(Writer::of);
     let listing = list(vfs, dir)?;
-    let segments = open_all(vfs, dir, &listing, &identity, access)?;
-    let last = Arc::clone(segments.last().expect("open_all refuses a log without segments"));
+    let home = Home { vfs: Arc::clone(&options.vfs), dir: dir.to_owned(), identity, mmap: options.mmap };
+    let home = Arc::new(home);
+    let segments = Segments::of(Arc::clone(&home), &listing, access)?;
+    let last = segments.last()?;
     if living.is_none() {
         check_last(&last)?;
     }
-    let home = Home { vfs: Arc::clone(&options.vfs), dir: dir.to_owned(), identity, mmap: options.mmap };
     let (segments, mut known_unfit) = floor::kept(&home, segments)?;
     let keep = writing.then_some((options.dir_mode, options.file_mode));
     loop {
@@ -136,13 +140,12 @@ fn load(dir: &Path, options: &Options, access: Access, beside: &dyn Fn(&Mark) ->
         }
         let end = end?;
         gaps.extend(end.last.gaps.iter().map(|gap| (last.path.clone(), gap.clone())));
-        return Ok(Loaded { identity, inode, mark, writer, segments, tasks, end, gaps, unfit });
+        return Ok(Loaded { identity, inode, mark, writer, home, segments, last, tasks, end, gaps, unfit });
     }
 }
 
 impl Loaded {
     fn report(&self) -> OpenReport {
-        let last = self.segments.last().expect("open_all refuses a log without segments");
         let end = &self.end.last;
         // Frames that a living writer has not synced yet are neither kept nor left out: they are not shown.
         let left_out = end.tail.last_nonzero.filter(|_| self.writer.is_none());
@@ -152,14 +155,14 @@ impl Loaded {
             clean: (end.closed || self.tasks.head == Seq::ZERO) && end.tail.last_nonzero.is_none(),
             last: self.tasks.head,
             vouched: self.end.watermark,
-            left_out: left_out.map(|byte| (last.path.clone(), end.whole.offset..byte + 1)),
+            left_out: left_out.map(|byte| (self.last.path.clone(), end.whole.offset..byte + 1)),
             gaps: self.gaps.clone(),
             unfit: self.unfit.iter().map(|unfit| (unfit.path.clone(), unfit.what.clone())).collect(),
             writer: self.writer,
             uuid: self.identity.uuid,
             created_at: self.identity.created,
             segments: self.segments.len() as u64,
-            oldest: self.segments.first().map_or(Seq::FIRST, |first| first.header.base),
+            oldest: self.segments.first_base(),
         }
     }
 }
@@ -177,7 +180,7 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
     let mut before = None;
     for _ in 0..LOOKS {
         let error = match load(dir, options, Access::Read, &|mark| mark.writer_lives(vfs)) {
-            Ok(loaded) => return Ok(show(loaded, dir, options)),
+            Ok(loaded) => return Ok(show(loaded)),
             // A writer may have been writing what was read, or have renamed what was listed.
             Err(error) if is_damage_or_missing(&error) => error,
             Err(other) => return Err(other),
@@ -196,22 +199,16 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
 /// Whether a reader beside a writer has to look again before it believes this.
 pub(crate) fn is_damage_or_missing(error: &Error) -> bool {
     match error {
-        Error::Damaged { .. } => true,
+        Error::Damaged { .. } | Error::Pruned { .. } => true,
         Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         _ => false,
     }
 }
 
-fn show(loaded: Loaded, dir: &Path, options: &Options) -> (View, OpenReport) {
+fn show(loaded: Loaded) -> (View, OpenReport) {
     let report = loaded.report();
-    let home =
-        Home { vfs: Arc::clone(&options.vfs), dir: dir.to_owned(), identity: loaded.identity, mmap: options.mmap };
-    let log = LogView {
-        segments: Arc::new(loaded.segments),
-        head: loaded.tasks.head,
-        home: Arc::new(home),
-        indexes: Arc::default(),
-    };
+    let log =
+        LogView { segments: loaded.segments, head: loaded.tasks.head, home: loaded.home, indexes: Arc::default() };
     (View::new(log, loaded.tasks), report)
 }
 
@@ -286,8 +283,7 @@ fn take_lock(vfs: &dyn Vfs, dir: &Path, mode: u32) -> Result<Box<dyn Lock>> {
 fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
     let vfs = Arc::clone(&options.vfs);
     let vfs = &*vfs;
-    let Loaded { identity, inode, mark, mut segments, mut tasks, end, .. } = loaded;
-    let last = Arc::clone(segments.last().expect("open_all refuses a log without segments"));
+    let Loaded { identity, inode, mark, home, mut segments, last, mut tasks, end, .. } = loaded;
     let Some(epoch) = end.epoch.checked_add(1) else {
         return Err(Error::damaged(
             &last.path,
@@ -310,8 +306,8 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
     if let (Seq::ZERO, Some(parent)) = (end.watermark, parent_of(dir)) {
         vfs.sync_dir(parent).map_err(Error::io("sync", parent))?;
     }
-    if let [.., before, _] = segments.as_slice() {
-        seal(before, &last.header)?;
+    if let Some(n) = segments.len().checked_sub(2) {
+        seal(&*segments.get(n)?, &last.header)?;
     }
 
     let continued = end.last.tail.last_nonzero.is_none();
@@ -353,7 +349,6 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         (new, HEADER_BYTES, head, Each::default())
     };
     let live = Live::open(vfs, &names::live(dir), options.file_mode, identity.uuid)?;
-    let home = Home { vfs: Arc::clone(&options.vfs), dir: dir.to_owned(), identity, mmap: options.mmap };
     let start = Start { head, head_at, active, offset, chain: whole.chain, numbers, vouched, epoch };
     let process = vfs.process();
     let core = Core {
@@ -366,9 +361,9 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         opened: vfs.now_ms(),
         epoch,
         tasks: RwLock::new(tasks),
-        segments: RwLock::new(Arc::new(segments)),
+        segments: RwLock::new(segments),
         indexes: Arc::default(),
-        home: Arc::new(home),
+        home,
         unfit: Mutex::default(),
         deriving: Mutex::default(),
         gate: Gate::new(head),

@@ -14,6 +14,7 @@ use crate::model::event::Event;
 use crate::model::expect::Expect;
 use crate::model::state::TaskState;
 use crate::model::subject::Realm;
+use crate::model::tasks::PageToken;
 use crate::storage::table::record::Class;
 
 /// How many tasks are looked at, and at most twice as many events appended, at a time.
@@ -68,7 +69,7 @@ impl Ledger {
     /// As [`Ledger::commit`]; what was appended before stays.
     pub fn recover_orphans(&self, max_attempts: u32) -> Result<Recovered> {
         let mut recovered = Recovered::default();
-        let mut after: Option<(u64, Arc<str>)> = None;
+        let mut after: Option<PageToken> = None;
         loop {
             let (orphans, next) = self.core().ask(&|tasks| look_over(tasks, after.as_ref(), max_attempts))?;
             after = next;
@@ -83,11 +84,11 @@ impl Ledger {
 /// The orphans among the next so many tasks, and the place to go on after, as long as there is more.
 fn look_over(
     tasks: &Tasks,
-    after: Option<&(u64, Arc<str>)>,
+    after: Option<&PageToken>,
     max_attempts: u32,
-) -> std::result::Result<(Vec<Orphan>, Option<(u64, Arc<str>)>), Untold> {
+) -> std::result::Result<(Vec<Orphan>, Option<PageToken>), Untold> {
     let mut orphans = Vec::new();
-    let place = after.map(|(hash, id)| (*hash, Realm::Tasks, &**id));
+    let place = after.map(|token| (token.hash, Realm::Tasks, &*token.key));
     let (mut last, mut more) = (None, false);
     for (n, known) in tasks.walk(place, Class::LIVE_TASKS).enumerate() {
         if n == PAGE {
@@ -102,7 +103,7 @@ fn look_over(
             let (state, attempts) = (record.state, record.attempts);
             orphans.push(Orphan { id: Arc::clone(known.key()), version: slot.version, state, attempts });
         }
-        last = Some((known.place().0, Arc::clone(known.key())));
+        last = Some(PageToken { hash: known.place().0, key: Arc::clone(known.key()) });
     }
     // By id, so that nothing hangs on the key of the hash.
     orphans.sort_by(|a, b| a.id.cmp(&b.id));

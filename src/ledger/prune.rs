@@ -3,8 +3,6 @@
 //! Invariants: nothing goes before both copies of the floor and the entry that tells of it are durable (`cut`); no append waits
 //! for any of it but for that one entry; memory does not grow with the number of tasks.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -240,10 +238,12 @@ fn told(pruning: &Pruning, floor: &TableHeader) -> Json {
 
 /// Finds how many segments go, and what stands in their way.
 fn choose(core: &Core, prune: &Prune) -> Result<Choice> {
-    let segments = Arc::clone(&core.segments.read().expect("no writer panics"));
+    let segments = core.segments.read().expect("no writer panics").clone();
     let (mut count, mut blocked) = (0, None);
-    for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
-        let named = next.header.predecessor.expect("a segment with one before it names it");
+    let mut bytes = 0;
+    for n in 0..segments.len() - 1 {
+        let (segment, named) = segments.sealed(n)?;
+        let next = segments.get(n + 1)?;
         let is_before = match prune.before {
             At::Seq(seq) => named.last < seq,
             // The base time is that of the entry before.
@@ -253,15 +253,16 @@ fn choose(core: &Core, prune: &Prune) -> Result<Choice> {
             break;
         }
         if !prune.forced {
-            blocked = blocker(core, segment, &named)?;
+            blocked = blocker(core, &segment, &named)?;
         }
         if blocked.is_some() {
             break;
         }
         count += 1;
+        bytes += segment.header.capacity;
     }
-    let oldest = segments.first().map_or(Seq::FIRST, |first| first.header.base);
-    let named = segments.get(count).and_then(|next| next.header.predecessor).filter(|named| named.last >= oldest);
+    let oldest = segments.first_base();
+    let named = segments.get(count)?.header.predecessor.filter(|named| named.last >= oldest);
     let nothing = Counts { seq: Seq(oldest.0 - 1), by_state: [0; 9] };
     let mut pruning =
         Pruning { segments: 0, seqs: None, times: None, bytes: 0, counts: nothing, oldest, blocked, entry: None };
@@ -273,7 +274,7 @@ fn choose(core: &Core, prune: &Prune) -> Result<Choice> {
     pruning.segments = count as u64;
     pruning.seqs = Some((oldest, named.last));
     pruning.times = Some((first_at, tasks.at));
-    pruning.bytes = segments.iter().take(count).map(|segment| segment.header.capacity).sum();
+    pruning.bytes = bytes;
     pruning.counts = tasks.counts();
     pruning.oldest = named.last.next();
     Ok(Choice { pruning, last: Some((named, tasks)) })

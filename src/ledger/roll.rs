@@ -94,7 +94,7 @@ impl Core {
                 commit.active = Arc::clone(&new);
                 // All that was placed is published: what this segment changed is complete.
                 self.tasks.write().expect("no reader panics").seal(old.header.number);
-                Arc::make_mut(&mut self.segments.write().expect("no reader panics")).push(new);
+                self.segments.write().expect("no reader panics").push(new);
                 (commit.flying, commit.rolling) = (false, false);
                 drop(commit);
                 self.landed.notify_all();

@@ -22,7 +22,7 @@ use crate::storage::live::Mark;
 use crate::storage::names;
 use crate::storage::scan::{Frame, Position, Stop, WalkEnd, walk};
 use crate::storage::segment::{FramePlace, HEADER_BYTES, Predecessor, SealSlot, Segment};
-use crate::vfs::ops::{Access, DirEntry, Kind, Vfs};
+use crate::vfs::ops::{DirEntry, Kind, Vfs};
 
 /// What the directory of the segments holds.
 #[derive(Debug, Clone, Default)]
@@ -70,29 +70,6 @@ fn list_if_there(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<DirEntry>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other.map_err(Error::io("list", dir)),
     }
-}
-
-/// Opens all segments and checks that each follows the one before it.
-///
-/// # Errors
-/// One is missing, unreadable, foreign or does not follow.
-pub(crate) fn open_all(
-    vfs: &dyn Vfs,
-    dir: &Path,
-    listing: &Listing,
-    identity: &Identity,
-    access: Access,
-) -> Result<Vec<Arc<Segment>>> {
-    let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(listing.segments.len());
-    for (number, base, path) in &listing.segments {
-        let segment = Segment::open(vfs, path.clone(), *number, *base, access)?;
-        check_place(&segment, segments.last().map(|segment| &**segment), identity)?;
-        segments.push(Arc::new(segment));
-    }
-    if segments.is_empty() {
-        return Err(Error::damaged(&names::log_dir(dir), None, Some(Seq::FIRST), "every segment is missing"));
-    }
-    Ok(segments)
 }
 
 /// Whether the last segment demands a successor, which is then missing.

@@ -98,7 +98,7 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
 }
 
 fn merged(tables: &[Arc<Table>], classes: Classes) -> Vec<Record> {
-    let sources = tables.iter().map(|table| Source::Table(table)).collect();
+    let sources = tables.iter().map(Source::Table).collect();
     Merge::new(sources, 0, classes).map(|known| known.unwrap().into_record()).collect()
 }
 
@@ -258,8 +258,11 @@ fn hostile_content_ends_nothing() {
             for record in records.iter().take(9) {
                 let _ = table.find(record.hash, Realm::Tasks, &record.key);
             }
-            let _ =
-                table.scan(next(), next() as Classes).map_while(Result::ok).map(|record| record.slot().is_ok()).count();
+            let _ = table
+                .scan(next(), next() as Classes)
+                .map_while(Result::ok)
+                .filter(|record| record.slot().is_ok())
+                .count();
             let _ = table.place_of(Seq(next())).and(table.place_at(next()));
             let _ = check(&table, &mut || Ok(()));
         }

@@ -267,7 +267,7 @@ pub fn entries_match(entries: impl Iterator<Item = Result<Entry, Error>>, want: 
 }
 
 /// A dense prefix in order, of whole batches; how many entries.
-fn entries_prefix(entries: impl Iterator<Item = Result<Entry, Error>>, want: &Want) -> Result<usize, String> {
+pub fn entries_prefix(entries: impl Iterator<Item = Result<Entry, Error>>, want: &Want) -> Result<usize, String> {
     let mut kept = 0;
     for entry in entries {
         let entry = entry.map_err(|error| told(&error))?;

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use taskledger::vfs::fault::MemVfs;
-use taskledger::{Entry, Error, History, Level, Seq, Verdict};
+use taskledger::{Entries, Entry, Error, History, Level, Seq, Verdict};
 
 use crate::crash::journal::{Item, Want};
-use crate::crash::oracle::{Answers, entries_match, fold_matches, message_of, told};
+use crate::crash::oracle::{Answers, entries_prefix, fold_matches, message_of, told};
 use crate::crash::script::{DIR, dir, options};
 
 /// What a ledger held before the damage.
@@ -68,16 +68,49 @@ impl Truth {
             }
         };
         let view = reader.view();
-        let looked_at = entries_match(view.entries(Seq::FIRST), &self.want).and_then(|kept| {
-            let items = &self.want.items[..kept];
-            fold_matches(&Answers::View(view), items)?;
+        self.entries(&Answers::View(view), view.entries(Seq::FIRST), view.seq(), |items| {
             let tasks: BTreeSet<&str> = items.iter().map(|item| item.task.as_str()).collect();
             for task in tasks.into_iter().filter(|task| depth == Depth::All && !task.starts_with("note ")) {
                 history_matches(view.history(task), task, items)?;
             }
-            Ok(Some(kept))
+            Ok(())
+        })
+        .map_err(|wrong| format!("read-only: {wrong}"))
+    }
+
+    /// How many entries there are; `None` where reading one is refused. Opening reads what no table stands for, so that
+    /// damage to the rest is met here; and what tables say is right all the same.
+    fn entries(
+        &self,
+        answers: &Answers<'_>,
+        entries: Entries,
+        last: Seq,
+        more: impl Fn(&[Item]) -> Result<(), String>,
+    ) -> Result<Option<usize>, String> {
+        let mut refused = None;
+        let entries = entries.map_while(|entry| match entry {
+            Err(error @ Error::Damaged { .. }) => {
+                refused = Some(error);
+                None
+            }
+            entry => Some(entry),
         });
-        looked_at.map_err(|wrong| format!("read-only: {wrong}"))
+        let kept = entries_prefix(entries, &self.want);
+        let Some(error) = refused else {
+            let kept = kept?;
+            let items = &self.want.items[..kept];
+            fold_matches(answers, items)?;
+            more(items)?;
+            return Ok(Some(kept));
+        };
+        with_coordinates(&error)?;
+        // It may be refused in the middle of a batch.
+        kept.map(drop).or_else(|wrong| if wrong.starts_with("half a batch") { Ok(()) } else { Err(wrong) })?;
+        let items = self.want.items.get(..last.0 as usize).ok_or("it has more than was submitted")?;
+        match fold_matches(answers, items) {
+            Err(wrong) if !wrong.starts_with("DAMAGED") => Err(wrong),
+            _ => Ok(None),
+        }
     }
 
     fn verify(&self, image: &MemVfs, read: Option<usize>) -> Result<(), String> {
@@ -101,10 +134,9 @@ impl Truth {
         match options(image).open(DIR) {
             Ok(ledger) if ledger.report().created => Err("it was created anew".to_owned()),
             Ok(ledger) => {
-                let kept = entries_match(ledger.entries(Seq::FIRST), &self.want);
-                let kept = kept.map_err(|wrong| format!("writing: {wrong}"))?;
-                fold_matches(&Answers::Ledger(&ledger), &self.want.items[..kept])?;
-                Ok(Some(kept))
+                let (entries, last) = (ledger.entries(Seq::FIRST), ledger.report().last);
+                let kept = self.entries(&Answers::Ledger(&ledger), entries, last, |_| Ok(()));
+                kept.map_err(|wrong| format!("writing: {wrong}"))
             }
             Err(error) => with_coordinates(&error).map(|()| None).map_err(|wrong| format!("writing: {wrong}")),
         }
