@@ -70,6 +70,12 @@ pub enum Error {
         /// The last there is.
         head: Seq,
     },
+    /// A moment or entry before those that are kept: what was there was pruned.
+    #[error("what was there was pruned; the oldest entry that is kept is seq {oldest}")]
+    Pruned {
+        /// The oldest entry that is kept. The earliest moment to look at is the one before it.
+        oldest: Seq,
+    },
     /// Bytes that were vouched for cannot be read back.
     #[error(
         "{} is damaged{}{}: {what}; keep the files and run `taskledger verify`",
@@ -191,6 +197,7 @@ impl Error {
             Error::Unknown { .. } => "UNKNOWN",
             Error::Closed => "CLOSED",
             Error::Ahead { .. } => "AHEAD",
+            Error::Pruned { .. } => "PRUNED",
             Error::Damaged { .. } => "DAMAGED",
             Error::NoLedger { .. } => "NO_LEDGER",
             Error::Locked { .. } => "LOCKED",

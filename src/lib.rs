@@ -53,6 +53,7 @@ pub use ledger::history::{Entries, History};
 pub use ledger::open::{OpenReport, Writer};
 pub use ledger::options::{Durability, Maintenance, Options};
 pub use ledger::orphans::Recovered;
+pub use ledger::prune::{Blocked, Prune, Pruning};
 pub use ledger::reader::Reader;
 pub use ledger::report::{Finding, Level, Severity, Verdict, VerifyProgress, VerifyReport};
 pub use ledger::ticket::Ticket;

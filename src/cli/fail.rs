@@ -105,7 +105,7 @@ impl Failure {
 fn exit_of(code: &str) -> u8 {
     match code {
         "USAGE" => 2,
-        "NOT_FOUND" | "AHEAD" => 3,
+        "NOT_FOUND" | "PRUNED" | "AHEAD" => 3,
         "TORN_TAIL" => 4,
         "DAMAGED" => 5,
         "NO_LEDGER" => 10,
@@ -151,6 +151,10 @@ impl From<Error> for Failure {
                 .with("seq", asked.0)
                 .with("found", head.0)
                 .hint(format!("there are seq 1 to {head}; seq:0 is before everything")),
+            Error::Pruned { oldest } => failure.with("oldest", oldest.0).hint(format!(
+                "entries are there from seq {oldest} on, and seq:{} is the earliest moment to look at",
+                oldest.0.saturating_sub(1)
+            )),
             Error::Damaged { path, offset, seq, .. } => {
                 let failure = failure.with("path", path.to_string_lossy());
                 let failure = offset.into_iter().fold(failure, |failure, offset| failure.with("offset", offset));

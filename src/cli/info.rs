@@ -77,6 +77,7 @@ fn object(path: String, view: &View, report: &OpenReport, size: Size) -> Object 
         ("path", Some(path.into())),
         ("uuid", Some(uuid(&report.uuid).into())),
         ("created_at", Some(report.created_at.into())),
+        ("oldest", Some(report.oldest.0.into())),
         ("seq", Some(view.seq().0.into())),
         ("at", (view.seq() > Seq::ZERO).then(|| view.at().into())),
         ("vouched", Some(report.vouched.0.into())),
@@ -122,6 +123,9 @@ fn print(path: &str, view: &View, report: &OpenReport, size: Size, out: &mut Out
     };
     section(out, "ledger", &format!("{}, made {}", uuid(&report.uuid), stamp(report.created_at)))?;
     section(out, "end", &end)?;
+    if report.oldest > Seq::FIRST {
+        section(out, "kept", &format!("from seq {} on; what was before was pruned", report.oldest))?;
+    }
     section(out, "vouched", &format!("up to seq {}", report.vouched))?;
     let writer = match (report.writer, is_clean(report)) {
         (Some(Writer { pid, since, .. }), _) => format!("process {pid} has had it open since {}", stamp(since)),

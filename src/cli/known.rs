@@ -63,7 +63,7 @@ impl<'a> Known<'a> {
     pub(crate) fn new(ledger: &'a Ledger) -> Known<'a> {
         Known {
             ledger,
-            cursor: ledger.entries(Seq::FIRST).peekable(),
+            cursor: ledger.entries(ledger.report().oldest).peekable(),
             was_empty: ledger.head() == Seq::ZERO,
             subjects: HashMap::new(),
         }
@@ -140,6 +140,9 @@ impl<'a> Known<'a> {
         let index = history.partition_point(|entry| entry.version < Some(version));
         let entry = history.get(index).filter(|entry| entry.version == Some(version));
         let entry = entry.ok_or_else(|| {
+            if history.first().is_none_or(|first| first.version > Some(version)) {
+                return Failure::new("PRUNED", format!("{}: version {version} was there and was pruned", line.subject));
+            }
             Failure::new("INTERNAL", format!("{}: version {version} is there and not in its history", line.subject))
         })?;
         let difference = difference(line, entry);

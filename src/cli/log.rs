@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: &LogArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let look = look::open(setting, &args.moment, out.form)?;
     let (last, head) = (look.view.seq(), look.reader.view().seq());
-    let mut from = args.from.unwrap_or(1);
+    let mut from = args.from.unwrap_or(look.reader.report().oldest.0);
     // The place right behind the head is no mistake: a caller who has read everything goes on there.
     if !args.follow && from.checked_sub(1).is_some_and(|before| before > head.0) {
         return Err(Error::Ahead { asked: Seq(from), head }.into());

@@ -43,7 +43,7 @@ pub(crate) fn open(setting: &Setting, moment: &Moment, form: Form) -> Result<Loo
     for (path, what) in &report.unfit {
         let path = safe(&path.to_string_lossy()).into_owned();
         remarks
-            .push(format!("{path} could not be used ({what}), and the log was read; the next writer makes it again"));
+            .push(format!("{path} could not be used ({what}), and was done without; the next writer makes it again"));
     }
     if !remarks.is_empty() {
         remark(form, &remarks.join("; "));

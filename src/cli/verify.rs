@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use taskledger::{Finding, Level, Options, Severity, Subject, Verdict, VerifyReport};
+use taskledger::{Finding, Level, Options, Seq, Severity, Subject, Verdict, VerifyReport};
 
 use crate::cli::args::{Setting, VerifyArgs};
 use crate::cli::fail::Failure;
@@ -58,10 +58,14 @@ fn print(report: &VerifyReport, millis: u128, out: &mut Out) -> Result<(), Failu
         0 => String::new(),
         n => format!("{}, ", count(n, "finding", "findings")),
     };
+    let kept = match report.oldest {
+        Seq::FIRST => String::new(),
+        oldest => format!(" from seq {oldest} on"),
+    };
     let writer = report.writer.map_or(String::new(), |pid| format!("; process {pid} has it open for writing"));
     writeln!(
         out,
-        "{verdict}: {found}{} in {} and {}, {}, {level} checked up to seq {}, {millis} ms{writer}",
+        "{verdict}: {found}{}{kept} in {} and {}, {}, {level} checked up to seq {}, {millis} ms{writer}",
         count(report.entries, "entry", "entries"),
         count(report.frames, "frame", "frames"),
         count(report.segments, "segment", "segments"),

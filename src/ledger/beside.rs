@@ -7,22 +7,24 @@
 //! - The watch is made before anything is read, so that no change is missed. It is not relied on: some time later it is
 //!   looked at anyway.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::ledger::floor;
 use crate::ledger::options::Options;
 use crate::ledger::primitives::thread;
+use crate::ledger::segments::Home;
 use crate::ledger::spare::check_home;
 use crate::model::seq::Seq;
 use crate::storage::cursor::Cursor;
-use crate::storage::identity::{self, Identity};
+use crate::storage::identity;
 use crate::storage::live::{self, Mark};
-use crate::storage::log::{check_place, list};
+use crate::storage::log::{Listing, check_place, list};
 use crate::storage::names;
 use crate::storage::segment::Segment;
-use crate::vfs::ops::{Access, Vfs, Watch};
+use crate::vfs::ops::{Access, Watch};
 
 /// How long nothing is looked at where the system tells of changes: it may miss one.
 const WATCHED_PAUSE: Duration = Duration::from_millis(250);
@@ -32,9 +34,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(1
 /// The files of a ledger to which another process may write.
 #[derive(Debug)]
 pub(crate) struct Beside {
-    vfs: Arc<dyn Vfs>,
-    dir: PathBuf,
-    identity: Identity,
+    home: Home,
     inode: u64,
     /// The highest seq that anything was seen to call durable, and what that was.
     durable: Seq,
@@ -58,6 +58,26 @@ struct End {
     times: u32,
 }
 
+/// Of the segments that are listed, those that count; they are opened only where something was pruned.
+///
+/// # Errors
+/// No floor stands under the first of them; or one cannot be opened, or belongs elsewhere.
+fn kept_of(home: &Home, mut listing: Listing) -> Result<Listing> {
+    let Some((number, base, path)) = listing.segments.first() else { return Ok(listing) };
+    if *number == 1 {
+        return Ok(listing);
+    }
+    let first = Segment::open(&*home.vfs, path.clone(), *number, *base, Access::Read)?;
+    check_place(&first, None, &home.identity)?;
+    let first = floor::first_that_counts(home, &first, &mut |wanted| {
+        let found = listing.segments.iter().find(|(number, ..)| *number == wanted).cloned();
+        let open = |(number, base, path)| Segment::open(&*home.vfs, path, number, base, Access::Read).map(Arc::new);
+        found.map(open).transpose()
+    })?;
+    listing.segments.retain(|(number, ..)| *number >= first);
+    Ok(listing)
+}
+
 impl Beside {
     /// Also gives the segment to begin with.
     ///
@@ -67,12 +87,19 @@ impl Beside {
         let vfs = Arc::clone(&options.vfs);
         let watch = vfs.watch(dir).ok();
         let (identity, inode) = identity::read(&*vfs, &names::ledger(dir), false)?;
-        let listing = list(&*vfs, dir)?;
-        let after = listing.segments.partition_point(|(_, base, _)| *base <= from).max(1);
+        let home = Home { vfs, dir: dir.to_owned(), identity, mmap: options.mmap };
+        let listing = kept_of(&home, list(&*home.vfs, dir)?)?;
+        let after = listing.segments.partition_point(|(_, base, _)| *base <= from);
+        if let (0, Some((number, base, _))) = (after, listing.segments.first())
+            && *number > 1
+        {
+            return Err(Error::Pruned { oldest: *base });
+        }
+        let after = after.max(1);
         let mut before: Option<Segment> = None;
         // The one before it only for a look at how they fit.
         for (number, base, path) in listing.segments.iter().take(after).skip(after.saturating_sub(2)) {
-            let segment = Segment::open(&*vfs, path.clone(), *number, *base, Access::Read)?;
+            let segment = Segment::open(&*home.vfs, path.clone(), *number, *base, Access::Read)?;
             if after < 2 || before.is_some() {
                 check_place(&segment, before.as_ref(), &identity)?;
             }
@@ -82,9 +109,7 @@ impl Beside {
             return Err(Error::damaged(&names::log_dir(dir), None, Some(Seq::FIRST), "every segment is missing"));
         };
         let beside = Beside {
-            vfs,
-            dir: dir.to_owned(),
-            identity,
+            home,
             inode,
             durable: Seq::ZERO,
             witness: "nobody",
@@ -105,7 +130,7 @@ impl Beside {
     /// # Errors
     /// The page cannot be read; that it is missing or bad is no error.
     pub(crate) fn durable(&mut self) -> Result<Seq> {
-        self.mark = live::read(&*self.vfs, &names::live(&self.dir), &self.identity.uuid, self.inode)?;
+        self.mark = live::read(&*self.home.vfs, &names::live(&self.home.dir), &self.home.identity.uuid, self.inode)?;
         if let Some(mark) = self.mark {
             self.hear(mark.durable, "the file live");
         }
@@ -131,7 +156,7 @@ impl Beside {
             return Ok(false);
         }
         // Who waits in a place that has become another one, or none, waits for ever.
-        check_home(&*self.vfs, &self.dir, self.inode)?;
+        check_home(&*self.home.vfs, &self.home.dir, self.inode)?;
         let number = cursor.segment().header.number;
         let seen = self.end.filter(|end| end.number == number);
         let ahead = cursor.watermark_ahead(seen.is_some_and(|end| self.looks_behind(end)))?;
@@ -151,22 +176,32 @@ impl Beside {
     /// rule, or a torn tail, or nothing. But it may be a frame that is lost, and others behind it vouch for it. Beside a writer
     /// who lives and tells how far he is, nothing is lost where nothing was ever written.
     fn looks_behind(&self, end: End) -> bool {
-        let told = || self.mark.is_some_and(|mark| mark.writer_lives(&*self.vfs));
+        let told = || self.mark.is_some_and(|mark| mark.writer_lives(&*self.home.vfs));
         end.times.is_power_of_two() && !(end.is_zero && told())
     }
 
     /// The next segment, if it is there yet.
     ///
     /// # Errors
-    /// It cannot be read, or does not follow.
+    /// It cannot be read, or does not follow; [`Error::Pruned`] where it is gone, and stands above it what came later.
     pub(crate) fn segment_after(&self, before: &Segment) -> Result<Option<Arc<Segment>>> {
         let next = before.header.number + 1;
-        let listing = list(&*self.vfs, &self.dir)?;
-        let Some((number, base, path)) = listing.segments.into_iter().find(|(number, ..)| *number == next) else {
-            return Ok(None);
-        };
-        let segment = Segment::open(&*self.vfs, path, number, base, Access::Read)?;
-        check_place(&segment, Some(before), &self.identity)?;
+        let listing = list(&*self.home.vfs, &self.home.dir)?;
+        let n = listing.segments.partition_point(|(number, ..)| *number < next);
+        let Some((number, base, path)) = listing.segments.get(n).cloned() else { return Ok(None) };
+        if number != next {
+            // What comes next is gone, and what comes later is there: it was pruned, or it is missing.
+            let kept = kept_of(&self.home, listing)?;
+            return match kept.segments.first() {
+                Some((first, base, _)) if *first > next => Err(Error::Pruned { oldest: *base }),
+                _ => {
+                    let what = format!("the segments between number {} and {number} are missing", before.header.number);
+                    Err(Error::damaged(&path, None, Some(before.header.base), what))
+                }
+            };
+        }
+        let segment = Segment::open(&*self.home.vfs, path, number, base, Access::Read)?;
+        check_place(&segment, Some(before), &self.home.identity)?;
         Ok(Some(Arc::new(segment)))
     }
 

@@ -79,8 +79,18 @@ pub(crate) struct Replay {
     /// The first task or note, and key, that are asked for.
     pub subject: Subject,
     pub key: String,
-    /// The place of its only event, where it has one.
-    pub alone: Option<ReceiptItem>,
+    /// The places of the events that have a key, in the order in which they are asked for.
+    pub known: Vec<ReceiptItem>,
+    /// Whether the batch had one event only.
+    pub alone: bool,
+}
+
+impl Replay {
+    /// Whether every event that is asked for is known by its key, in the order of the batch.
+    pub(crate) fn knows_all(&self) -> bool {
+        let in_order = self.known.iter().zip(self.batch.0..).all(|(item, seq)| item.seq.0 == seq);
+        in_order && self.known.len() as u64 == self.events
+    }
 }
 
 /// Where the log stands.
@@ -250,6 +260,7 @@ pub(crate) fn decide_on(realm: Realm, before: Option<&Slot>, event: &Event) -> R
 /// Looks the keys of a batch up in the windows of their tasks and notes; `None` where none of them is known.
 fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
     let mut known: Vec<Keyed> = Vec::new();
+    let mut places = Vec::new();
     let mut named = None;
     let mut unknown = 0;
     for checked_item in &checked.items {
@@ -270,6 +281,8 @@ fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
             }
             Some(keyed) => {
                 named.get_or_insert((&item.subject, key));
+                let Keyed { seq, version, at, .. } = *keyed;
+                places.push(ReceiptItem { subject: item.subject.clone(), seq, version, at });
                 known.push(keyed.clone());
             }
             None => unknown += 1,
@@ -282,14 +295,14 @@ fn find_keys(checked: &Checked, slot: &SlotOf<'_>) -> Option<Outcome> {
     }
     let (first, (subject, key)) = known.first().zip(named)?;
     let rests_on = known.iter().map(|keyed| keyed.seq).max().unwrap_or(first.seq);
-    let alone = ReceiptItem { subject: subject.clone(), seq: first.seq, version: first.version, at: first.at };
     let before = Replay {
         batch: first.batch,
         epoch: first.epoch,
         events: checked.events,
         subject: subject.clone(),
         key: key.to_owned(),
-        alone: first.alone.then_some(alone),
+        known: places,
+        alone: first.alone,
     };
     Some(Outcome::Replay { before, rests_on })
 }

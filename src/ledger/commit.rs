@@ -23,9 +23,12 @@ use crate::ledger::gate::Waited;
 use crate::ledger::options::Maintenance;
 use crate::ledger::primitives::MutexGuard;
 use crate::ledger::tasks::{Part, find_in};
+use crate::model::event::Event;
 use crate::model::layer::Held;
 use crate::model::limits::UNFLUSHED_BYTES_MAX;
 use crate::model::seq::Seq;
+use crate::storage::buffer::Buffer;
+use crate::storage::codec::columns::event_bytes_max;
 
 /// Who asks for a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +148,32 @@ impl Core {
         }
     }
 
+    /// Appends an entry about the ledger itself, and returns its seq once it is durable, whatever an append waits for.
+    ///
+    /// # Errors
+    /// As [`Core::append`].
+    pub(crate) fn append_control(&self, event: Event) -> Result<Seq> {
+        let bytes_max = event_bytes_max("", &event);
+        let room = Buffer::room(std::iter::once(bytes_max));
+        let seq = loop {
+            let mut commit = self.commit();
+            commit.usable()?;
+            if commit.rolling {
+                drop(self.wait_landed(commit));
+            } else if commit.fits(room, 1) {
+                commit.open_epoch(self.boot_id, self.process);
+                let seq = commit.place_control(event, self.options.now_ms(), bytes_max);
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                self.follow(commit, seq, seq)?;
+                break seq;
+            } else {
+                self.roll(commit, room)?;
+            }
+        };
+        self.sync()?;
+        Ok(seq)
+    }
+
     /// What sealed segments say of the tasks and notes of a batch. This may read files, so that no lock is held.
     ///
     /// # Errors
@@ -189,9 +218,14 @@ impl Core {
             End::Refused(error) => return Err(error),
             End::Replayed(replay) => replay,
         };
-        let items = match replay.alone {
-            Some(item) => vec![item],
-            None => self.read_back(replay.batch)?,
+        let items = if replay.alone {
+            replay.known
+        } else {
+            match self.read_back(replay.batch) {
+                // Each of its events is known by its key, in the order of the batch.
+                Err(Error::Pruned { .. }) if replay.knows_all() => replay.known,
+                read => read?,
+            }
         };
         if items.len() as u64 != replay.events {
             return Err(Error::Key { subject: replay.subject, key: replay.key, seq: replay.batch });

@@ -19,13 +19,15 @@ use crate::ledger::segments::{Home, Segments};
 use crate::ledger::spare::Spare;
 use crate::ledger::tasks::{Part, Tasks, Untold, find_in};
 use crate::ledger::view::bad_json;
+use crate::model::entry::Entry;
+use crate::model::event::Event;
 use crate::model::layer::Held;
-use crate::model::limits::SEGMENT_EVENTS_MAX;
+use crate::model::limits::{SEGMENT_EVENTS_MAX, TIME_MS_MAX};
 use crate::model::seq::Seq;
 use crate::model::slot::Slot;
 use crate::model::subject::{Each, Realm};
 use crate::storage::buffer::Buffer;
-use crate::storage::codec::columns::Named;
+use crate::storage::codec::columns::{Links, Named};
 use crate::storage::codec::fact::OpenFact;
 use crate::storage::frame::{FrameKind, FrameSeed};
 use crate::storage::identity::Identity;
@@ -263,6 +265,20 @@ impl Commit {
         }
     }
 
+    /// Gives an entry about the ledger itself its place; its seq.
+    pub(crate) fn place_control(&mut self, event: Event, now: u64, bytes_max: usize) -> Seq {
+        self.ends_closed = false;
+        self.buffer.begin_batch(bytes_max);
+        let seq = self.placed.next();
+        let at = now.max(self.placed_at).min(TIME_MS_MAX);
+        let said = Some(now).filter(|&now| now != at);
+        let entry = Entry { seq, task: None, note: None, version: None, at, said, from: None, event };
+        let links = Links { back: Seq::ZERO, key_back: Seq::ZERO, digest: None, last_of_batch: true };
+        self.buffer.push(&entry, &Named::Control, &links, bytes_max);
+        (self.placed, self.placed_at) = (seq, at);
+        seq
+    }
+
     /// Gives a plan its place.
     pub(crate) fn place(&mut self, plan: Vec<Planned>, bytes_max: usize) {
         self.ends_closed = false;
@@ -345,11 +361,21 @@ impl Core {
             known.clone()
         };
         let segments = self.segments.read().expect("no writer panics").clone();
-        let count = segments.position(end.number).expect("a part ends with a segment") + 1;
+        // None where it is the floor, or covers no more than that does by now.
+        let count = segments.position(end.number).map_or(0, |n| n + 1);
         let sealed = fold_sealed(&self.home, &segments, count, None, &known)?;
         self.tasks.write().expect("no reader panics").mend(end.number, sealed.tasks.parts());
         self.bell.derive();
         Ok(())
+    }
+
+    /// The first segment that is kept.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn first_segment(&self) -> Result<Arc<Segment>> {
+        let segments = self.segments.read().expect("no writer panics").clone();
+        segments.get(0)
     }
 
     /// The segments as of the head.

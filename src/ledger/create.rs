@@ -50,7 +50,7 @@ pub(crate) fn inspect(vfs: &dyn Vfs, dir: &Path) -> Result<Unborn> {
     };
     let (lock, log_dir) = (names::lock(dir), names::log_dir(dir));
     // What a writer makes only where `LEDGER` is durable.
-    let later = [names::live(dir), names::index_dir(dir), names::snapshot_dir(dir)];
+    let later = [names::live(dir), names::index_dir(dir), names::snapshot_dir(dir), names::floor_dir(dir)];
     let (mut has_log, mut has_later) = (false, false);
     for entry in entries {
         let path = dir.join(&entry.name);

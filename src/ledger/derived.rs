@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::ledger::floor;
 use crate::ledger::segments::{Home, Segments};
 use crate::ledger::tasks::{End, Part, Tasks, Unfolded};
 use crate::model::seq::Seq;
-use crate::storage::identity::Identity;
 use crate::storage::log::{At, LogEntry, replay_sealed};
 use crate::storage::names;
 use crate::storage::segment::{FramePlace, Predecessor, Segment};
@@ -60,25 +60,6 @@ pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Tables {
     tables
 }
 
-/// Whether a table is of this log: what it says of the segment's end is what the successor states.
-pub(crate) fn fits(
-    header: &TableHeader,
-    kind: TableKind,
-    identity: &Identity,
-    segment: &Segment,
-    named: &Predecessor,
-) -> std::result::Result<(), &'static str> {
-    if header.uuid != identity.uuid {
-        return Err("it belongs to another ledger");
-    }
-    let first = if kind == TableKind::Index { segment.header.base } else { Seq::FIRST };
-    let says = (header.kind, header.first, header.number, header.last, header.end, header.chain);
-    if says != (kind, first, named.number, named.last, named.end, named.chain) {
-        return Err("it is not of this log");
-    }
-    Ok(())
-}
-
 /// What folding sealed segments came to.
 #[derive(Debug)]
 pub(crate) struct Sealed {
@@ -89,9 +70,9 @@ pub(crate) struct Sealed {
     pub unfit: Vec<Unfit>,
 }
 
-/// Folds the first `count` of the segments, each of which has a successor: the newest snapshot, the indexes behind it, and
-/// the log where one is missing. Where many of these have none, `keep` gives them an index, with these modes of directories
-/// and files; where that fails, memory holds what it would.
+/// Folds the first `count` of the segments, each of which has a successor: the newest snapshot, or the floor where there is
+/// none and something was pruned, the indexes behind it, and the log where one is missing. Where many of these have none,
+/// `keep` gives them an index, with these modes of directories and files; where that fails, memory holds what it would.
 ///
 /// # Errors
 /// Damage to what is read of the log; or it cannot be read.
@@ -129,6 +110,8 @@ fn fold_once(
     if let Some((n, snapshot)) = newest_snapshot(home, segments, count, unfit)? {
         from = n + 1;
         tasks.pass(snapshot);
+    } else if let Some(floor) = floor::under(home, &*segments.get(0)?, unfit)? {
+        tasks.pass(floor);
     }
     for n in from..count {
         let (segment, named) = segments.sealed(n)?;
@@ -186,9 +169,9 @@ fn newest_snapshot(
     count: usize,
     unfit: &mut Vec<Unfit>,
 ) -> Result<Option<(usize, Arc<Table>)>> {
-    // Behind the last segment nothing is sealed.
+    // Behind the last segment nothing is sealed, and what ends before the first one was pruned.
     let end = if count + 1 < segments.len() { segments.get(count)?.header.base } else { segments.last_base() };
-    for path in list(&*home.vfs, &home.dir).snapshots.range(..end).rev().map(|(_, path)| path) {
+    for path in list(&*home.vfs, &home.dir).snapshots.range(segments.first_base()..end).rev().map(|(_, path)| path) {
         if unfit.iter().any(|unfit| unfit.path == *path) {
             continue;
         }
@@ -200,7 +183,8 @@ fn newest_snapshot(
                     None => Err("it covers more than the log has"),
                     Some(n) => {
                         let (segment, named) = segments.sealed(n)?;
-                        fits(&table.header, TableKind::Snapshot, &home.identity, &segment, &named).map(|()| n)
+                        let base = segment.header.base;
+                        table.header.fits(TableKind::Snapshot, &home.identity.uuid, base, &named).map(|()| n)
                     }
                 };
                 match fits {
@@ -231,7 +215,7 @@ pub(crate) fn index_of(
         return None;
     }
     let found = Table::open(&*home.vfs, &path, home.mmap).and_then(|table| {
-        let fits = fits(&table.header, TableKind::Index, &home.identity, segment, named);
+        let fits = table.header.fits(TableKind::Index, &home.identity.uuid, segment.header.base, named);
         fits.map(|()| Arc::new(table)).map_err(|what| Unfit { path: path.clone(), what: what.to_owned() })
     });
     found.map_err(|found| unfit.push(found)).ok()
@@ -277,7 +261,7 @@ pub(crate) fn make_snapshot(
     make(home, modes, names::snapshot(&home.dir, named.last), header, parts, &[], pause)
 }
 
-fn header_of(kind: TableKind, home: &Home, first: Seq, end: End, named: &Predecessor) -> TableHeader {
+pub(crate) fn header_of(kind: TableKind, home: &Home, first: Seq, end: End, named: &Predecessor) -> TableHeader {
     assert_eq!((end.number, end.last), (named.number, named.last), "a table ends where its segment does");
     TableHeader {
         kind,
@@ -285,6 +269,7 @@ fn header_of(kind: TableKind, home: &Home, first: Seq, end: End, named: &Predece
         number: end.number,
         first,
         last: end.last,
+        made: Seq::ZERO,
         at: end.at,
         end: named.end,
         chain: named.chain,
@@ -333,7 +318,7 @@ pub(crate) enum Unmade {
 }
 
 /// Makes a table: written, synced, read back whole, and only then given its name. When this returns it is durable.
-fn make(
+pub(crate) fn make(
     home: &Home,
     (dir_mode, file_mode): (u32, u32),
     path: PathBuf,

@@ -52,7 +52,7 @@ impl Core {
         let flight = commit.buffer.take(durable, before);
         commit.chain = flight.chain;
         let pending = std::mem::take(&mut commit.pending);
-        let last = commit.placed;
+        let (last, last_at) = (commit.placed, commit.placed_at);
         commit.taken = last;
         commit.in_air = flight.bytes.len();
         let segment = Arc::clone(&commit.active);
@@ -78,6 +78,7 @@ impl Core {
             for (held, before) in &pending {
                 tasks.put(held.clone(), *before);
             }
+            tasks.reach(last, last_at);
         }
         self.gate.raise_head(last);
         if syncs {

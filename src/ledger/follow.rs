@@ -91,9 +91,12 @@ impl Here {
     /// The segment with this number, if it is there yet.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// [`Error::Pruned`] where it is there no more; or it cannot be opened.
     fn segment(&self, number: u64) -> Result<Option<Arc<Segment>>> {
         let segments = self.core.segments.read().expect("no writer panics").clone();
+        if number < segments.first_number() {
+            return Err(Error::Pruned { oldest: segments.first_base() });
+        }
         segments.position(number).map(|n| segments.get(n)).transpose()
     }
 }
@@ -114,11 +117,12 @@ impl Follow {
     /// In the writer's process.
     ///
     /// # Errors
-    /// The segment to begin with cannot be opened.
+    /// [`Error::Pruned`] where it would begin below what is kept; or the segment to begin with cannot be opened.
     pub(crate) fn here(core: &Arc<Core>, from: Seq) -> Result<Follow> {
         let from = from.max(Seq::FIRST);
         let here = Here::new(Arc::clone(core));
         let log = core.log();
+        log.check_kept(from)?;
         let segment = log.segments.get(log.segment_of(from))?;
         Ok(Follow::new(Source::Here(here), segment, from))
     }

@@ -257,7 +257,7 @@ impl Ledger {
 
     fn history_of(&self, realm: Realm, key: &str) -> Result<History> {
         let core = self.core();
-        let last = core.slot(realm, key)?.map(|slot| slot.seq);
+        let last = core.slot(realm, key)?.map(|slot| (slot.seq, slot.version));
         core.log().history(realm, key, last)
     }
 
@@ -312,7 +312,8 @@ impl Ledger {
     /// ```
     ///
     /// # Errors
-    /// None so far. What it gives may be one: see [`Follow::next_within`].
+    /// [`Error::Pruned`] where that entry is not kept any more. What it gives may be an error, too: see
+    /// [`Follow::next_within`].
     pub fn follow(&self, from: Seq) -> Result<Follow> {
         Follow::here(&self.owner.core, from)
     }

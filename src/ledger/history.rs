@@ -15,16 +15,17 @@ use crate::storage::log::{Decoder, LogEntry, decode_body};
 use crate::storage::scan::{Frame, frame_at};
 use crate::storage::segment::Segment;
 
-/// The entries of a ledger in order. An entry that cannot be read back is an error, and ends it.
+/// The entries of a ledger in order. An entry that cannot be read back is an error, and ends it; so is one that was pruned.
 #[derive(Debug)]
 pub struct Entries {
     inner: Stored,
 }
 
-/// The entries of one task or note, oldest first.
+/// The entries of one task or note, oldest first. Those that were pruned are left out; [`History::pruned`] counts them.
 #[derive(Debug)]
 pub struct History {
     entries: std::vec::IntoIter<Entry>,
+    pruned: u64,
 }
 
 /// As [`Entries`], with what is stored beside each entry.
@@ -36,6 +37,8 @@ pub(crate) struct Stored {
     /// Of the segment that it is in.
     open: Option<Open>,
     ready: std::vec::IntoIter<LogEntry>,
+    /// What comes first, and alone.
+    refused: Option<Error>,
     failed: bool,
 }
 
@@ -57,19 +60,22 @@ impl LogView {
     pub(crate) fn stored(&self, from: Seq) -> Stored {
         let from = from.max(Seq::FIRST);
         let segment = self.segment_of(from);
-        Stored { log: self.clone(), from, segment, open: None, ready: Vec::new().into_iter(), failed: false }
+        let refused = self.check_kept(from).err();
+        Stored { log: self.clone(), from, segment, open: None, ready: Vec::new().into_iter(), refused, failed: false }
     }
 
-    /// The entries of a task or note whose last is at this seq, oldest first; none for one that never was.
+    /// The entries of a task or note whose last is at this seq and has this version, oldest first, without those that were
+    /// pruned; none for one that never was.
     ///
     /// # Errors
     /// One of them cannot be read back.
-    pub(crate) fn history(&self, realm: Realm, key: &str, last: Option<Seq>) -> Result<History> {
+    pub(crate) fn history(&self, realm: Realm, key: &str, last: Option<(Seq, u64)>) -> Result<History> {
         let mut entries = Vec::new();
-        let mut seq = last.unwrap_or(Seq::ZERO);
+        let (mut seq, top) = last.unwrap_or((Seq::ZERO, 0));
         let mut version = None;
         let mut frame: Option<(Arc<Segment>, Frame)> = None;
-        while seq != Seq::ZERO {
+        let oldest = self.oldest();
+        while seq >= oldest {
             let holds = |(_, frame): &(Arc<Segment>, Frame)| (frame.header.first..frame.header.next()).contains(&seq);
             let (segment, here) = match frame.take().filter(holds) {
                 Some(frame) => frame,
@@ -94,7 +100,7 @@ impl LogView {
             frame = Some((segment, here));
         }
         entries.reverse();
-        Ok(History { entries: entries.into_iter() })
+        Ok(History { pruned: top - entries.len() as u64, entries: entries.into_iter() })
     }
 }
 
@@ -154,6 +160,10 @@ impl Iterator for Stored {
     type Item = Result<LogEntry>;
 
     fn next(&mut self) -> Option<Result<LogEntry>> {
+        if let Some(refused) = self.refused.take() {
+            self.failed = true;
+            return Some(Err(refused));
+        }
         while !self.failed {
             match self.ready.next() {
                 Some(entry) if entry.entry.seq > self.log.head => return None,
@@ -178,6 +188,14 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Result<Entry>> {
         self.inner.next().map(|entry| entry.map(|entry| entry.entry))
+    }
+}
+
+impl History {
+    /// How many entries there were before the first of these, and were pruned: 0 where the history is whole.
+    #[must_use]
+    pub fn pruned(&self) -> u64 {
+        self.pruned
     }
 }
 

@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::ledger::derived::fits;
 use crate::ledger::report::{Finding, Level, Severity};
 use crate::model::seq::Seq;
 use crate::storage::identity::Identity;
@@ -248,7 +247,7 @@ impl Setting<'_> {
         let segment = site.segment;
         let identity = self.identity.unwrap_or(segment.header.identity);
         for (kind, path) in site.tables {
-            let fit = |table: &Table| fits(&table.header, *kind, &identity, segment, named);
+            let fit = |table: &Table| table.header.fits(*kind, &identity.uuid, segment.header.base, named);
             match open(self.vfs, path) {
                 None => {}
                 Some(Err(unfit)) => {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::derived::index_of;
 use crate::ledger::primitives::Mutex;
 use crate::ledger::segments::{Home, Segments};
@@ -39,6 +39,20 @@ pub(crate) enum Places {
 }
 
 impl LogView {
+    /// The oldest entry that is kept; one ahead of the head where none was ever appended.
+    pub(crate) fn oldest(&self) -> Seq {
+        self.segments.first_base()
+    }
+
+    /// That an entry is not below those that are kept.
+    ///
+    /// # Errors
+    /// [`Error::Pruned`].
+    pub(crate) fn check_kept(&self, seq: Seq) -> Result<()> {
+        let oldest = self.oldest();
+        if seq < oldest { Err(Error::Pruned { oldest }) } else { Ok(()) }
+    }
+
     /// The position of the segment with a seq.
     pub(crate) fn segment_of(&self, seq: Seq) -> usize {
         self.segments.with(seq)
@@ -104,8 +118,11 @@ impl LogView {
     /// The last entry that was placed at or before a time; `Seq(0)` where none was.
     ///
     /// # Errors
-    /// An entry that was placed then cannot be read back.
+    /// [`Error::Pruned`] where the entry after the last one that was pruned is later; or an entry that was placed then cannot be read back.
     pub(crate) fn seq_at(&self, time: u64) -> Result<Seq> {
+        if self.oldest() > Seq::FIRST && self.segments.get(0)?.header.base_at > time {
+            return Err(Error::Pruned { oldest: self.oldest() });
+        }
         // The last segment that begins no later.
         let (mut n, mut after) = (0, self.segments.len());
         while n + 1 < after {

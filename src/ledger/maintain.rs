@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::ledger::bell::Call;
 use crate::ledger::core::Core;
+use crate::ledger::cut::make_copies;
 use crate::ledger::derived::{Unmade, make_index, make_snapshot, thin_out};
 use crate::ledger::roll::next_capacity;
 use crate::ledger::spare;
@@ -59,7 +60,32 @@ fn answer(core: &Core, call: Call) {
 /// # Errors
 /// Why one could not be made.
 pub(crate) fn derive(core: &Core) -> Result<()> {
-    derive_until(core, wants_snapshot)
+    derive_until(core, wants_snapshot)?;
+    mend_floor(core)
+}
+
+/// Makes a copy of the floor again that is missing or cannot be read.
+///
+/// # Errors
+/// Why it could not be made.
+fn mend_floor(core: &Core) -> Result<()> {
+    if core.bell.is_stopped() {
+        return Ok(());
+    }
+    let _only_one = core.deriving.lock().expect("nobody panics with it");
+    make_copies(core, &*core.first_segment()?, &mut pace(core))
+}
+
+/// What cannot wait until something long has ended, to be called every now and then on the way; its error says that the
+/// ledger was closed.
+pub(crate) fn pace(core: &Core) -> impl FnMut() -> io::Result<()> {
+    let sync_every = core.options.durability.sync_every();
+    move || {
+        while let Some(call) = core.bell.due(sync_every) {
+            answer(core, call);
+        }
+        if core.bell.is_stopped() { Err(io::Error::other("the ledger was closed")) } else { Ok(()) }
+    }
 }
 
 /// Makes a snapshot of all sealed segments, if there is none yet; the last seq that it covers.
@@ -81,13 +107,7 @@ fn derive_until(core: &Core, wants_snapshot: impl Fn(&[Part]) -> bool) -> Result
     }
     let _only_one = core.deriving.lock().expect("nobody panics with it");
     let modes = (core.options.dir_mode, core.options.file_mode);
-    let sync_every = core.options.durability.sync_every();
-    let mut pause = || {
-        while let Some(call) = core.bell.due(sync_every) {
-            answer(core, call);
-        }
-        if core.bell.is_stopped() { Err(io::Error::other("the ledger was closed")) } else { Ok(()) }
-    };
+    let mut pause = pace(core);
     loop {
         let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
         let segments = core.segments.read().expect("no writer panics").clone();

@@ -10,6 +10,8 @@ pub mod tasks;
 
 mod segments;
 
+mod floor;
+
 mod derived;
 
 mod log;
@@ -42,6 +44,8 @@ mod close;
 
 mod create;
 
+mod cut;
+
 pub mod open;
 
 mod beside;
@@ -58,6 +62,7 @@ mod refold;
 
 mod inspect;
 
+mod footing;
 mod listed;
 
 pub mod verify;
@@ -65,6 +70,8 @@ pub mod verify;
 pub mod handle;
 
 pub mod orphans;
+
+pub mod prune;
 
 #[cfg(test)]
 mod schedules;

@@ -14,7 +14,9 @@ use crate::error::{Error, Result};
 use crate::ledger::bell::Bell;
 use crate::ledger::core::{Commit, Core, Start};
 use crate::ledger::create::{Unborn, create, has_ledger, inspect, parent_of, remove_if_there};
+use crate::ledger::cut;
 use crate::ledger::derived::{self, Sealed, fold_one, fold_sealed};
+use crate::ledger::floor;
 use crate::ledger::gate::Gate;
 use crate::ledger::log::LogView;
 use crate::ledger::options::Options;
@@ -64,6 +66,8 @@ pub struct OpenReport {
     pub created_at: u64,
     /// How many segments it has.
     pub segments: u64,
+    /// The oldest entry that is kept; those before it were pruned.
+    pub oldest: Seq,
 }
 
 /// A process that has a ledger open for writing.
@@ -119,8 +123,8 @@ fn load(dir: &Path, options: &Options, access: Access, beside: &dyn Fn(&Mark) ->
     if living.is_none() {
         check_last(&last)?;
     }
+    let (segments, mut known_unfit) = floor::kept(&home, segments)?;
     let keep = writing.then_some((options.dir_mode, options.file_mode));
-    let mut known_unfit = Vec::new();
     loop {
         let Sealed { mut tasks, mut gaps, mut unfit } =
             fold_sealed(&home, &segments, segments.len() - 1, keep, &known_unfit)?;
@@ -158,6 +162,7 @@ impl Loaded {
             uuid: self.identity.uuid,
             created_at: self.identity.created,
             segments: self.segments.len() as u64,
+            oldest: self.segments.first_base(),
         }
     }
 }
@@ -194,7 +199,7 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
 /// Whether a reader beside a writer has to look again before it believes this.
 pub(crate) fn is_damage_or_missing(error: &Error) -> bool {
     match error {
-        Error::Damaged { .. } => true,
+        Error::Damaged { .. } | Error::Pruned { .. } => true,
         Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         _ => false,
     }
@@ -242,6 +247,11 @@ pub(crate) fn writer(dir: &Path, options: Options) -> Result<(Core, Box<dyn Lock
     let loaded = load(dir, &options, Access::ReadWrite, &|_| false)?;
     let report = OpenReport { created, ..loaded.report() };
     let core = recover(loaded, dir, options)?;
+    cut::recover(&core)?;
+    let report = OpenReport { oldest: core.log().oldest(), ..report };
+    if report.unfit.iter().any(|(path, _)| path.starts_with(names::floor_dir(dir))) {
+        core.bell.derive();
+    }
     Ok((core, lock, report))
 }
 

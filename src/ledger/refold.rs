@@ -1,6 +1,6 @@
 //! `Refold`: the fold of the log as `verify` does it, of the tasks and notes within one range of hashes.
 //!
-//! Nothing but the log is asked. What is held grows with the tasks and notes in the range, never with the entries; where it is
+//! Nothing but the log is asked, and the floor on which it stands where something was pruned. What is held grows with the tasks and notes in the range, never with the entries; where it is
 //! too much the range is made smaller, and the rest is folded when the log is read again.
 //!
 //! Invariant: what is held is what the entries so far come to; `touched` are those of them that this segment's are about.
@@ -14,6 +14,7 @@ use crate::model::rules::Refusal;
 use crate::model::seq::Seq;
 use crate::model::slot::{Live, Slot};
 use crate::storage::log::LogEntry;
+use crate::storage::table::read::{Table, Unfit};
 use crate::storage::table::record::{Class, hash_of};
 
 /// What a task or note takes beside its texts, in bytes: itself, and its places in two trees.
@@ -58,6 +59,15 @@ pub(crate) struct Problem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
+/// Why a fold does not begin behind a floor.
+#[derive(Debug)]
+pub(crate) enum Footless {
+    /// As [`Full`].
+    Full,
+    /// The floor cannot be read.
+    Unfit(Unfit),
+}
+
 impl Count {
     /// Adds those of another range.
     pub(crate) fn add(&mut self, other: &Count) {
@@ -90,6 +100,29 @@ impl Refold {
             head: Seq::ZERO,
             count: Count::default(),
         }
+    }
+
+    /// Begins behind a floor, with what it has of the range. For a fold of nothing.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(crate) fn stand_on(&mut self, floor: &Arc<Table>) -> Result<(), Footless> {
+        (self.head, self.count.at) = (floor.header.last, floor.header.at);
+        for record in floor.scan(*self.hashes.start(), Class::ALL) {
+            let record = record.map_err(Footless::Unfit)?;
+            if record.hash > *self.hashes.end() {
+                break;
+            }
+            let slot = Arc::new(floor.slot_of(&record).map_err(Footless::Unfit)?);
+            self.count.step(record.class, 1);
+            let held = Held { hash: record.hash, realm: record.class.realm(), key: record.key, slot };
+            self.bytes += bytes_of(&held);
+            self.held.put(held);
+            if self.bytes > self.memory && self.hashes.start() < self.hashes.end() {
+                return Err(Footless::Full);
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn count(&self) -> &Count {

@@ -91,6 +91,8 @@ pub struct VerifyReport {
     pub level: Level,
     /// Up to which entry it looked.
     pub checked_to: Seq,
+    /// The oldest entry that is kept; those before it were pruned.
+    pub oldest: Seq,
     /// How many segments, frames, entries and bytes of frames it read.
     pub segments: u64,
     /// See `segments`.
@@ -170,6 +172,7 @@ impl Serialize for VerifyReport {
         };
         map.serialize_entry("level", level)?;
         map.serialize_entry("checked_to", &self.checked_to)?;
+        map.serialize_entry("oldest", &self.oldest)?;
         map.serialize_entry("segments", &self.segments)?;
         map.serialize_entry("frames", &self.frames)?;
         map.serialize_entry("entries", &self.entries)?;

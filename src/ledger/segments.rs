@@ -4,12 +4,14 @@
 //! and stands behind the one that its header names; few are kept open, however many there are.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::primitives::Mutex;
 use crate::model::seq::Seq;
+use crate::storage::floors;
 use crate::storage::identity::Identity;
 use crate::storage::log::{Listing, check_place};
 use crate::storage::names;
@@ -49,9 +51,9 @@ impl Segments {
         let (Some(first), Some(path)) = (named.first(), listing.segments.first().map(|(.., path)| path)) else {
             return Err(Error::damaged(&dir, None, Some(Seq::FIRST), "every segment is missing"));
         };
-        if *first != (1, Seq::FIRST) {
-            let what = format!("the segments before number {} are missing", first.0);
-            return Err(Error::damaged(path, None, Some(Seq::FIRST), what));
+        // One with a higher number stands on a floor, or on nothing: who opens the log asks.
+        if first.0 == 1 && first.1 != Seq::FIRST {
+            return Err(Error::damaged(path, 80, Some(Seq::FIRST), format!("it begins with seq {}", first.1)));
         }
         for (pair, (.., path)) in named.windows(2).zip(listing.segments.iter().skip(1)) {
             let [(before, base), (after, next)] = pair else { unreachable!("pairs") };
@@ -86,6 +88,27 @@ impl Segments {
     /// The position of the segment with a number.
     pub(crate) fn position(&self, number: u64) -> Option<usize> {
         self.named.binary_search_by_key(&number, |(number, _)| *number).ok()
+    }
+
+    /// The number of the first segment.
+    pub(crate) fn first_number(&self) -> u64 {
+        self.name_of(0).0
+    }
+
+    /// The base seq of the first segment.
+    pub(crate) fn first_base(&self) -> Seq {
+        self.name_of(0).1
+    }
+
+    /// The same without those before a number, which there must be.
+    pub(crate) fn from(&self, number: u64) -> Segments {
+        let n = self.named.partition_point(|(earlier, _)| *earlier < number);
+        let named = self.named.get(n..).unwrap_or_default().to_vec();
+        assert!(!named.is_empty(), "the last segment is never pruned");
+        // Those of whoever has looked at the others stay open for him, and for nobody else.
+        let mut open = self.open.lock().expect("nobody panics with it").clone();
+        open.retain(|kept, _| *kept >= number);
+        Segments { home: Arc::clone(&self.home), named: Arc::new(named), open: Arc::new(Mutex::new(open)) }
     }
 
     /// The base seq of the last segment.
@@ -137,12 +160,24 @@ impl Segments {
     fn open_one(&self, n: usize, access: Access) -> Result<Segment> {
         let (number, base) = self.name_of(n);
         let path = names::segment(&self.home.dir, number, base);
-        let segment = Segment::open(&*self.home.vfs, path, number, base, access)?;
+        let segment =
+            Segment::open(&*self.home.vfs, path, number, base, access).map_err(|error| self.gone(base, error))?;
         let (header, path) = (&segment.header, &segment.path);
         if header.identity != self.home.identity {
             return Err(Error::damaged(path, 32, None, "it belongs to another ledger"));
         }
         Ok(segment)
+    }
+
+    /// What to say of a segment that cannot be opened: one that is missing, and for which a floor stands, was pruned.
+    fn gone(&self, base: Seq, error: Error) -> Error {
+        let is_missing = matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
+        let floors = is_missing.then(|| floors::list(&*self.home.vfs, &self.home.dir).ok()).flatten();
+        let last = floors.and_then(|floors| floors.copies.keys().next_back().copied());
+        match last.filter(|last| last.next() >= base) {
+            Some(last) => Error::Pruned { oldest: last.next() },
+            None => error,
+        }
     }
 
     fn keep(&self, segment: impl Into<Arc<Segment>>) -> Arc<Segment> {

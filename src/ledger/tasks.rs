@@ -173,6 +173,13 @@ impl Tasks {
         self.recent.put(held);
     }
 
+    /// Moves the head over entries that are about neither a task nor a note.
+    pub(crate) fn reach(&mut self, head: Seq, at: u64) {
+        if head > self.head {
+            (self.head, self.at) = (head, at);
+        }
+    }
+
     /// Folds one stored entry.
     ///
     /// # Errors
@@ -182,8 +189,7 @@ impl Tasks {
             return Err(Unfolded::Entry(Unfoldable("its seq is not the next one")));
         }
         let Some((realm, key)) = entry.about() else {
-            self.head = entry.seq;
-            self.at = entry.at;
+            self.reach(entry.seq, entry.at);
             return Ok(());
         };
         let hash = self.hash_of(realm, key);

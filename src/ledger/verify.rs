@@ -14,11 +14,13 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::create::{has_ledger, inspect};
+use crate::ledger::footing;
 use crate::ledger::inspect::{Inspected, NEXT_KEEP, Piece, Setting, Site, damage, open, remark, warning};
 use crate::ledger::listed::{Listed, Tables};
 use crate::ledger::options::Options;
-use crate::ledger::refold::{Count, Full, Refold};
+use crate::ledger::refold::{Count, Footless, Full, Refold};
 use crate::ledger::report::{Finding, Level, Severity, VerifyProgress, VerifyReport};
+use crate::ledger::segments::Home;
 use crate::model::seq::Seq;
 use crate::storage::ahead::{Given, in_order};
 use crate::storage::identity::{self, Identity};
@@ -28,6 +30,7 @@ use crate::storage::names;
 use crate::storage::segment::Segment;
 use crate::storage::table::compare::{Differences, block_bytes, compare};
 use crate::storage::table::page::{TableHeader, TableKind};
+use crate::storage::table::read::Table;
 use crate::vfs::ops::{Access, Vfs};
 
 /// Checks the files of a ledger. Never writes, takes no lock, and works beside a live writer.
@@ -64,6 +67,8 @@ struct Walker<'a> {
     means: Means,
     segments: Vec<Arc<Segment>>,
     tables: Tables,
+    /// What the log stands on, where something was pruned.
+    floor: Option<Arc<Table>>,
     /// Whether no segment is missing: what is behind a loss cannot be folded.
     whole: bool,
     /// What the segments so far came to, by themselves.
@@ -85,6 +90,7 @@ pub(crate) fn run(
         findings: Vec::new(),
         level,
         checked_to: Seq::ZERO,
+        oldest: Seq::FIRST,
         segments: 0,
         frames: 0,
         entries: 0,
@@ -99,6 +105,7 @@ pub(crate) fn run(
         means,
         segments: Vec::new(),
         tables: Vec::new(),
+        floor: None,
         whole: true,
         ended: Vec::new(),
         progress: VerifyProgress { done: 0, all: 0, entries: 0 },
@@ -135,7 +142,8 @@ pub(crate) fn run(
     let tables = if level >= Level::Derived { Listed::read(vfs, dir) } else { Listed::default() };
     let listing = list(vfs, dir)?;
     walker.remark_strays(&listing);
-    walker.segments = walker.open_segments(shared, &listing, walker.setting.identity)?;
+    let segments = walker.open_segments(shared, &listing, walker.setting.identity)?;
+    walker.segments = walker.stand(shared, dir, segments)?;
     let mut derived = Vec::new();
     if level >= Level::Derived {
         let lives = walker.setting.bound.is_some();
@@ -276,6 +284,14 @@ impl Walker<'_> {
         for (number, base, path) in &listing.segments {
             let segment = match Segment::open(&**vfs, path.clone(), *number, *base, Access::Read) {
                 Ok(segment) => segment,
+                // It was pruned while this was listed.
+                Err(Error::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound
+                        && segments.is_empty()
+                        && self.setting.bound.is_some() =>
+                {
+                    continue;
+                }
                 Err(error) => {
                     self.damage("HEADER", error)?;
                     self.whole = false;
@@ -300,12 +316,41 @@ impl Walker<'_> {
         Ok(segments)
     }
 
+    /// Finds on what the log stands, and the segments that count.
+    fn stand(&mut self, vfs: &Arc<dyn Vfs>, dir: &Path, segments: Vec<Arc<Segment>>) -> Result<Vec<Arc<Segment>>> {
+        let Some(identity) = segments.first().map(|first| first.header.identity) else { return Ok(segments) };
+        let home = Home { vfs: Arc::clone(vfs), dir: dir.to_owned(), identity, mmap: false };
+        let footing = footing::look(&home, segments, self.setting.bound.is_none())?;
+        self.whole &= !footing.is_lost();
+        self.report.oldest = footing.segments.first().map_or(Seq::FIRST, |first| first.header.base);
+        self.report.findings.extend(footing.findings);
+        self.floor = footing.floor;
+        Ok(footing.segments)
+    }
+
+    /// A fold of a range of hashes, from what the log stands on; `None` where that cannot be read any more, which is told.
+    fn begin(&mut self, hash_key: [u8; 16], hashes: RangeInclusive<u64>) -> Option<Pass> {
+        let mut pass = Pass::new(hash_key, hashes, self.means.memory);
+        if let Some(floor) = &self.floor {
+            match pass.refold.stand_on(floor) {
+                Ok(()) => {}
+                Err(Footless::Full) => pass.full = true,
+                Err(Footless::Unfit(unfit)) => {
+                    self.whole = false;
+                    self.report.findings.push(footing::lost(unfit));
+                    return None;
+                }
+            }
+        }
+        Some(pass)
+    }
+
     /// Reads all segments, and folds what they hold where the level asks for it.
     fn read(&mut self) -> Result<Folded> {
         let folds = self.setting.level >= Level::Content && self.whole;
         let key = self.setting.identity.or(self.segments.first().map(|first| first.header.identity));
         let key = key.map_or([0; 16], |identity| identity.hash_key);
-        let mut pass = folds.then(|| Pass::new(key, 0..=u64::MAX, self.means.memory));
+        let mut pass = if folds { self.begin(key, 0..=u64::MAX) } else { None };
         self.pass(pass.as_mut(), false)?;
         let mut folded = Folded::default();
         while let Some(Pass { out, hashes, full, .. }) = pass {
@@ -320,9 +365,8 @@ impl Walker<'_> {
                 // Twice as wide: a range that was narrow for a few big ones must not stay so. One too wide is halved again.
                 next..=next.saturating_add(width.saturating_mul(2).max(1))
             };
-            let mut again = Pass::new(key, next, self.means.memory);
-            self.pass(Some(&mut again), true)?;
-            pass = Some(again);
+            pass = self.begin(key, next);
+            self.pass(pass.as_mut(), true)?;
         }
         Ok(folded)
     }

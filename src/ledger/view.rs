@@ -63,7 +63,8 @@ impl View {
     /// Folds the entries up to a moment.
     ///
     /// # Errors
-    /// [`Error::Ahead`] for a seq that is not there yet; [`Error::Damaged`] or [`Error::Io`] where an entry cannot be
+    /// [`Error::Ahead`] for a seq that is not there yet; [`Error::Pruned`] before the last entry that was pruned;
+    /// [`Error::Damaged`] or [`Error::Io`] where an entry cannot be
     /// read back.
     pub(crate) fn as_of(log: &LogView, head_at: u64, at: At) -> Result<View> {
         if let At::Seq(asked) = at
@@ -72,7 +73,7 @@ impl View {
             return Err(Error::Ahead { asked, head: log.head });
         }
         let last = match at {
-            At::Seq(last) => last,
+            At::Seq(last) => log.check_kept(last.next()).map(|()| last)?,
             At::Millis(time) => log.seq_at(time)?,
         };
         let (tasks, splits_a_batch) = tasks_at(log, last, &[])?;
@@ -157,7 +158,7 @@ impl View {
     }
 
     fn history_of(&self, realm: Realm, key: &str) -> Result<History> {
-        let last = self.ask(&|tasks| Ok(tasks.slot(realm, key)?))?.map(|slot| slot.seq);
+        let last = self.ask(&|tasks| Ok(tasks.slot(realm, key)?))?.map(|slot| (slot.seq, slot.version));
         self.log.history(realm, key, last)
     }
 

@@ -84,7 +84,8 @@ pub(crate) fn check_last(last: &Segment) -> Result<()> {
     Err(Error::damaged(&last.path, last.header.area_end(), None, what))
 }
 
-/// Whether a segment belongs to the ledger and follows the one before it.
+/// Whether a segment belongs to the ledger and follows the one before it. The first one there is may name one before it
+/// that was pruned: whoever opens it asks for the floor that stands there instead.
 ///
 /// # Errors
 /// It does not.
@@ -95,7 +96,8 @@ pub(crate) fn check_place(segment: &Segment, before: Option<&Segment>, identity:
     }
     match (before, header.predecessor) {
         (None, None) if header.number == 1 && header.base == Seq::FIRST => Ok(()),
-        (None, _) => {
+        (None, Some(_)) => Ok(()),
+        (None, None) => {
             let what = format!("the segments before number {} are missing", header.number);
             Err(Error::damaged(path, None, Some(Seq::FIRST), what))
         }

@@ -18,6 +18,8 @@ pub mod table;
 
 pub mod buffer;
 
+pub mod floors;
+
 pub mod scan;
 
 pub mod log;

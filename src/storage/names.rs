@@ -15,6 +15,7 @@ const INDEX_DIR: &str = "idx";
 const INDEX_SUFFIX: &str = ".idx";
 const SNAPSHOT_DIR: &str = "snap";
 const SNAPSHOT_SUFFIX: &str = ".snap";
+const FLOOR_DIR: &str = "floor";
 const UNFINISHED_SUFFIX: &str = ".tmp";
 
 /// The identity of the ledger, published last at creation.
@@ -72,6 +73,16 @@ pub(crate) fn snapshot(dir: &Path, last: Seq) -> PathBuf {
     dir.join(SNAPSHOT_DIR).join(format!("{:0SEQ_DIGITS$}{SNAPSHOT_SUFFIX}", last.0))
 }
 
+/// The directory of the floors, where something was pruned.
+pub(crate) fn floor_dir(dir: &Path) -> PathBuf {
+    dir.join(FLOOR_DIR)
+}
+
+/// A copy, 1 or 2, of the floor after a seq.
+pub(crate) fn floor(dir: &Path, last: Seq, copy: u8) -> PathBuf {
+    dir.join(FLOOR_DIR).join(format!("{:0SEQ_DIGITS$}-{copy}{SNAPSHOT_SUFFIX}", last.0))
+}
+
 /// A table that is being written, beside where it is published.
 pub(crate) fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -94,6 +105,13 @@ pub(crate) fn parse_index(name: &str) -> Option<(u64, Seq)> {
 /// The last seq that a snapshot covers, from its file name.
 pub(crate) fn parse_snapshot(name: &str) -> Option<Seq> {
     digits(name.strip_suffix(SNAPSHOT_SUFFIX)?, SEQ_DIGITS).map(Seq)
+}
+
+/// The last seq that a floor covers, and which copy it is, from its file name.
+pub(crate) fn parse_floor(name: &str) -> Option<(Seq, u8)> {
+    let (last, copy) = name.strip_suffix(SNAPSHOT_SUFFIX)?.split_once('-')?;
+    let copy = digits(copy, 1).and_then(|copy| u8::try_from(copy).ok()).filter(|copy| matches!(copy, 1 | 2))?;
+    Some((Seq(digits(last, SEQ_DIGITS)?), copy))
 }
 
 fn digits(text: &str, count: usize) -> Option<u64> {
@@ -124,6 +142,21 @@ mod tests {
             "0000000007-99999999999999999999.log",
         ] {
             assert_eq!(parse_segment(stray), None, "{stray}");
+        }
+    }
+
+    #[test]
+    fn a_floor_has_two_copies() {
+        for copy in [1, 2] {
+            let path = floor(Path::new("d"), Seq(123), copy);
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap();
+            assert_eq!(parse_floor(name), Some((Seq(123), copy)), "{name}");
+            assert_eq!(parse_snapshot(name), None, "{name}");
+        }
+        for stray in
+            ["00000000000000000123-3.snap", "00000000000000000123-0.snap", "00000000000000000123.snap", "1-1.snap"]
+        {
+            assert_eq!(parse_floor(stray), None, "{stray}");
         }
     }
 }

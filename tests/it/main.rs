@@ -25,6 +25,7 @@ mod model;
 mod moved;
 mod notes;
 mod orphans;
+mod prune;
 mod reference;
 mod refusals;
 mod rot;

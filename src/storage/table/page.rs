@@ -12,7 +12,8 @@
 //!  40  8  first seq that it covers           184  8  blocks of records
 //!  48  8  last seq that it covers            192  8  places of frames
 //!  56  8  length of the file                 200     zeros
-//!  64  8  zero
+//!  64  8  floors: the last seq of the ledger
+//!         when it was made; else zero
 //! ```
 //! Behind it blocks of 4096 bytes, numbered from 1: those of records, then of fences, of places, and of the filter.
 //! ```text
@@ -23,7 +24,7 @@
 
 use crate::model::seq::Seq;
 use crate::storage::bytes::{crc32, get_array, get_u16, get_u32, get_u64, put};
-use crate::storage::segment::FramePlace;
+use crate::storage::segment::{FramePlace, Predecessor};
 use crate::storage::table::filter::{LINE_BYTES, filter_bytes};
 
 /// Size of the header and of a block, in bytes.
@@ -66,6 +67,9 @@ pub(crate) struct TableHeader {
     pub number: u64,
     pub first: Seq,
     pub last: Seq,
+    /// Of a floor: the last entry that the ledger had when it was made, so that the one that tells of the prune is behind it.
+    /// 0 in other tables.
+    pub made: Seq,
     /// When that entry was placed.
     pub at: u64,
     /// Where the frames of the last segment end, and the chain there: what its successor's header says.
@@ -118,6 +122,7 @@ impl TableHeader {
             (40, self.first.0),
             (48, self.last.0),
             (56, self.file_bytes()),
+            (64, self.made.0),
             (72, self.at),
             (80, self.end),
             (168, self.noted),
@@ -164,6 +169,7 @@ impl TableHeader {
             number: get_u64(page, 32),
             first: Seq(get_u64(page, 40)),
             last: Seq(get_u64(page, 48)),
+            made: Seq(get_u64(page, 64)),
             at: get_u64(page, 72),
             end: get_u64(page, 80),
             chain: get_u32(page, 88),
@@ -181,6 +187,29 @@ impl TableHeader {
             return Err("its seqs are impossible".to_owned());
         }
         Ok(header)
+    }
+
+    /// Whether it is of this log: what it says of the segment's end is what the successor states. `base` is that of the
+    /// segment; a snapshot begins with the first seq there ever was.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(crate) fn fits(
+        &self,
+        kind: TableKind,
+        uuid: &[u8; 16],
+        base: Seq,
+        named: &Predecessor,
+    ) -> Result<(), &'static str> {
+        if self.uuid != *uuid {
+            return Err("it belongs to another ledger");
+        }
+        let first = if kind == TableKind::Index { base } else { Seq::FIRST };
+        let says = (self.kind, self.first, self.number, self.last, self.end, self.chain);
+        if says != (kind, first, named.number, named.last, named.end, named.chain) {
+            return Err("it is not of this log");
+        }
+        Ok(())
     }
 
     /// What the checksum of each block begins with, so that no block of another table is taken for one of this.

@@ -50,15 +50,24 @@ impl Table {
     /// # Errors
     /// Why it cannot be used.
     pub(crate) fn open(vfs: &dyn Vfs, path: &Path, mmap: bool) -> Result<Table, Unfit> {
-        let unfit = |error: io::Error| Unfit { path: path.to_owned(), what: error.to_string() };
-        let file = vfs.open(path, Access::Read).map_err(unfit)?;
-        let length = file.len().map_err(unfit)?;
+        let looked = Table::look(vfs, path, mmap).unwrap_or_else(|error| Err(error.to_string()));
+        looked.map_err(|what| Unfit { path: path.to_owned(), what })
+    }
+
+    /// As [`Table::open`], where it matters whether it cannot be used or cannot be had.
+    ///
+    /// # Errors
+    /// The system's answer; within, why it cannot be used.
+    pub(crate) fn look(vfs: &dyn Vfs, path: &Path, mmap: bool) -> io::Result<Result<Table, String>> {
+        let file = vfs.open(path, Access::Read)?;
+        let length = file.len()?;
         let mut page = vec![0; BLOCK_BYTES];
-        let read = read_full_at(&*file, &mut page, 0).map_err(unfit)?;
+        let read = read_full_at(&*file, &mut page, 0)?;
         page.truncate(read);
-        let header = TableHeader::from_page(&page, length).map_err(|what| Unfit { path: path.to_owned(), what })?;
-        let map = mmap.then(|| file.map(length).ok()).flatten();
-        Ok(Table { path: path.to_owned(), header, seed: header.seed(), file, map, filter: OnceLock::new() })
+        Ok(TableHeader::from_page(&page, length).map(|header| {
+            let map = mmap.then(|| file.map(length).ok()).flatten();
+            Table { path: path.to_owned(), header, seed: header.seed(), file, map, filter: OnceLock::new() }
+        }))
     }
 
     /// What a record of it says.

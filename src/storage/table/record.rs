@@ -56,6 +56,8 @@ impl Class {
     pub(crate) const NOTE: Class = Class(10);
     const REMOVED_NOTE: Class = Class(11);
     pub(crate) const ALL: Classes = (1 << 12) - 1;
+    /// All that are tasks, also removed ones.
+    pub(crate) const TASKS: Classes = (1 << 10) - 1;
     /// All that are live tasks.
     pub(crate) const LIVE_TASKS: Classes = (1 << 9) - 1;
 

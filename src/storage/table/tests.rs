@@ -58,6 +58,7 @@ fn header(kind: TableKind, records: &[Record]) -> TableHeader {
         number: 3,
         first: Seq(1),
         last: LAST,
+        made: Seq::ZERO,
         at: 99,
         end: 1 << 20,
         chain: 5,

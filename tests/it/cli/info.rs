@@ -125,7 +125,7 @@ fn info_tells_all_that_monitoring_asks_for() {
     let created_at = u64::from_le_bytes(identity[64..72].try_into().unwrap());
     let expected = json!({
         "type": "taskledger.info/1", "path": dir, "uuid": uuid, "created_at": created_at, "seq": 128, "at": 1_772_333_998_642_u64, "vouched": 128,
-        "clean": true, "total": 31, "notes": 0, "segments": 1, "files": files, "disk_bytes": bytes, "gaps": [], "unfit": [],
+        "clean": true, "total": 31, "notes": 0, "oldest": 1, "segments": 1, "files": files, "disk_bytes": bytes, "gaps": [], "unfit": [],
         "states": {"pending": 0, "ready": 1, "running": 2, "completed": 23, "failed": 1, "retrying": 0, "cancelled": 1,
             "skipped": 2, "dead_lettered": 1},
     });
