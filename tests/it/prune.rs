@@ -39,7 +39,7 @@ fn open(vfs: &MemVfs) -> Ledger {
 }
 
 fn verified(vfs: &MemVfs) -> VerifyReport {
-    options(vfs).verify(DIR, Level::Derived, &mut |_| ()).unwrap()
+    options(vfs).verify(DIR, Level::Content, &mut |_| ()).unwrap()
 }
 
 fn codes(report: &VerifyReport) -> Vec<&'static str> {
