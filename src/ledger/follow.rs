@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ledger::beside::Beside;
 use crate::ledger::core::Core;
 use crate::ledger::gate::Prospect;
-use crate::ledger::open::{LOOKS, is_damage_or_missing};
+use crate::ledger::open::twice;
 use crate::ledger::options::Options;
 use crate::ledger::primitives::Instant;
 use crate::model::entry::Entry;
@@ -133,7 +133,7 @@ impl Follow {
     /// As opening for reading.
     pub(crate) fn beside(dir: &Path, options: &Options, from: Seq) -> Result<Follow> {
         let from = from.max(Seq::FIRST);
-        let (beside, segment) = twice(&mut || Beside::new(dir, options, from), dir)?;
+        let (beside, segment) = twice(dir, &mut || Beside::new(dir, options, from))?;
         Ok(Follow::new(Source::Beside(Box::new(beside)), segment, from))
     }
 
@@ -217,7 +217,7 @@ impl Follow {
     /// An entry that is vouched for cannot be read back; beside a writer only after it was looked at twice.
     fn look(&mut self) -> Result<bool> {
         let path = self.cursor.segment().path.clone();
-        let found = twice(&mut || self.look_once(), &path)?;
+        let found = twice(&path, &mut || self.look_once())?;
         if let (true, Source::Beside(beside)) = (found, &mut self.source) {
             beside.hasten();
         }
@@ -295,25 +295,6 @@ impl Follow {
             Source::Beside(beside) => beside.segment_after(before),
         }
     }
-}
-
-/// Does it until it comes to something else than damage, or to the same damage twice: a writer may be writing what is read.
-fn twice<T>(look: &mut dyn FnMut() -> Result<T>, path: &Path) -> Result<T> {
-    let mut before = None;
-    for _ in 0..LOOKS {
-        match look() {
-            Err(error) if is_damage_or_missing(&error) => {
-                let now = Some(error.to_string());
-                if now == before {
-                    return Err(error);
-                }
-                before = now;
-            }
-            other => return other,
-        }
-    }
-    let source = std::io::Error::other("whenever it was read something else was missing");
-    Err(Error::Io { action: "read beside its writer", path: path.to_owned(), source: Arc::new(source) })
 }
 
 impl Iterator for Follow {

@@ -65,6 +65,7 @@ mod inspect;
 mod footing;
 mod listed;
 
+mod pass;
 pub mod verify;
 
 pub mod handle;

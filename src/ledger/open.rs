@@ -37,7 +37,7 @@ use crate::storage::table::read::Unfit;
 use crate::vfs::ops::{Access, Lock, Vfs, read_full_at, write_all_at};
 
 /// How often a reader looks, as long as each look finds something else amiss.
-pub(crate) const LOOKS: usize = 100;
+const LOOKS: usize = 100;
 
 /// What opening found, kept and left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,15 +177,21 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
         inspect(vfs, dir)?;
         return Err(Error::NoLedger { path: dir.to_owned() });
     }
+    twice(dir, &mut || load(dir, options, Access::Read, &|mark| mark.writer_lives(vfs))).map(show)
+}
+
+/// Reads until it comes to something else than damage, or to the same damage twice: a writer may be writing what is read, or
+/// have renamed what was listed, but the same finding twice is no moment in its life.
+///
+/// # Errors
+/// What reading came to.
+pub(crate) fn twice<T>(path: &Path, read: &mut dyn FnMut() -> Result<T>) -> Result<T> {
     let mut before = None;
     for _ in 0..LOOKS {
-        let error = match load(dir, options, Access::Read, &|mark| mark.writer_lives(vfs)) {
-            Ok(loaded) => return Ok(show(loaded)),
-            // A writer may have been writing what was read, or have renamed what was listed.
+        let error = match read() {
             Err(error) if is_damage_or_missing(&error) => error,
-            Err(other) => return Err(other),
+            other => return other,
         };
-        // The same finding twice is no moment in the life of a writer.
         let now = Some(error.to_string());
         if now == before {
             return Err(error);
@@ -193,11 +199,11 @@ pub(crate) fn read_only(dir: &Path, options: &Options) -> Result<(View, OpenRepo
         before = now;
     }
     let source = std::io::Error::other("whenever it was read something else was missing");
-    Err(Error::Io { action: "read beside its writer", path: dir.to_owned(), source: Arc::new(source) })
+    Err(Error::Io { action: "read beside its writer", path: path.to_owned(), source: Arc::new(source) })
 }
 
 /// Whether a reader beside a writer has to look again before it believes this.
-pub(crate) fn is_damage_or_missing(error: &Error) -> bool {
+fn is_damage_or_missing(error: &Error) -> bool {
     match error {
         Error::Damaged { .. } | Error::Pruned { .. } => true,
         Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,

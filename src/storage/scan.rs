@@ -372,7 +372,7 @@ pub(crate) fn look_behind(
             let here = offset + n as u64;
             let fits = here > at.offset && header.frame_len() <= *bodies;
             if fits && follows(&header, &at, segment.header.base).is_ok() {
-                let mut window = Window { chunk: FRAME_HEADER_BYTES, ..Window::new(segment) };
+                let mut window = Window::reading(segment, FRAME_HEADER_BYTES);
                 if read_frame(&mut window, seed, here, limit)?.is_ok() {
                     return Ok(Some(here));
                 }
@@ -400,7 +400,7 @@ fn last_nonzero(bytes: &[u8]) -> Option<usize> {
 pub(crate) fn frame_at(segment: &Segment, offset: u64, first: Seq, map: Option<&Map>) -> Result<Frame> {
     let seed = FrameSeed::of(&segment.header);
     let chunk = map.map_or(FRAME_GUESS_BYTES, |_| FRAME_HEADER_BYTES);
-    let mut window = Window { chunk, map, ..Window::new(segment) };
+    let mut window = Window { map, ..Window::reading(segment, chunk) };
     match read_frame(&mut window, seed, offset, segment.header.area_end())? {
         Ok(frame) if frame.header.first == first => Ok(frame),
         Ok(_) => Err(Error::damaged(&segment.path, offset, Some(first), "another frame stands here")),

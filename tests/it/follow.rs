@@ -13,13 +13,15 @@ use taskledger::{Batch, Durability, Entry, Error, Event, Expect, Follow, Followe
 
 const DIR: &str = "/ledger";
 const EIO: i32 = 5;
+/// Nothing is synced before it is asked for.
+const BUFFERED: Durability = Durability::Buffered { sync_every: Duration::from_secs(3600) };
 
 fn manual(vfs: &MemVfs) -> Options {
     Options::new().vfs(Arc::new(vfs.clone())).segment_size(16 << 10).maintenance(Maintenance::Manual)
 }
 
 fn buffered(vfs: &MemVfs) -> Options {
-    manual(vfs).durability(Durability::Buffered { sync_every: Duration::from_secs(3600) })
+    manual(vfs).durability(BUFFERED)
 }
 
 /// What there is now, without waiting; and the head that is told with it.

@@ -82,7 +82,7 @@ impl Drop for Round {
 }
 
 /// A child that does not outlive its test.
-struct Killed(Child);
+pub struct Killed(pub Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {

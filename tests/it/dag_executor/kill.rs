@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use taskledger::{Filter, Ledger, Level, Task, TaskState, Verdict, verify};
 
 use super::{history, in_dir};
+use crate::kill::Killed;
 use crate::support::{Rng, number, say, taskledger};
 
 const SEED: u64 = 20_260_301;
@@ -137,16 +138,6 @@ fn child_executor() {
         run(&dir.join("marks"), Arc::new(Telling(storage))).await;
     });
     tell("done");
-}
-
-/// A child that does not outlive its test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Starts an executor, kills it once it has said so many lines, and gives all that it said.

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use taskledger::{Batch, Durability, Entry, Event, Expect, Followed, Ledger, Options, Seq};
 
-use crate::kill::{SEED, wait_until};
+use crate::kill::{Killed, SEED, wait_until};
 use crate::support::{Rng, number, say};
 
 const THREADS: usize = 4;
@@ -54,16 +54,6 @@ fn child_writer() {
             });
         }
     });
-}
-
-/// A child that does not outlive its test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

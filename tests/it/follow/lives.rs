@@ -13,12 +13,11 @@ use taskledger::vfs::ops::Vfs;
 use taskledger::vfs::real::RealVfs;
 use taskledger::{Batch, Durability, Entry, Error, Event, Expect, Follow, Ledger, Maintenance, Options, Seq};
 
-use super::{DIR, EIO, drain};
+use super::{BUFFERED, DIR, EIO, drain};
 use crate::support::{Rng, number, say};
 
 const SEED: u64 = 0x00f0_110e;
 const STEPS: u64 = 60;
-const BUFFERED: Durability = Durability::Buffered { sync_every: std::time::Duration::from_secs(3600) };
 
 /// Where a ledger lives.
 enum Place {
