@@ -1,13 +1,20 @@
 //! Coming to rest: making durable what was placed, and the frames that say so (vouch and close).
 
+use std::io;
+
 use crate::error::Result;
+use crate::ledger::backlog;
 use crate::ledger::core::{Commit, Core, Status};
+use crate::ledger::options::Maintenance;
 use crate::ledger::primitives::MutexGuard;
 use crate::ledger::spare;
 use crate::model::seq::Seq;
 use crate::storage::frame::FrameKind;
 use crate::storage::names;
 use crate::vfs::ops::Process;
+
+/// A tail with more entries than these is sealed when the ledger is closed: the next opening would have to fold them.
+const TAIL_MAX: u64 = 16_384;
 
 impl Core {
     /// Makes durable all that was placed before.
@@ -81,6 +88,7 @@ impl Core {
     /// [`Error::Poisoned`]; [`Error::Closed`] the second time; [`Error::NoSpace`] or [`Error::Io`] where the segment is full
     /// and there is none for what closing writes: the ledger is not closed, and goes on.
     pub(crate) fn close(&self) -> Result<()> {
+        self.settle();
         let mut commit = loop {
             let commit = self.drain(self.commit())?;
             if commit.making {
@@ -106,5 +114,22 @@ impl Core {
             let _ = self.vfs.remove(&names::spare(&self.dir));
         }
         Ok(())
+    }
+
+    /// Does now what the next opening would do: seals a long tail, and gives what is sealed its index. Best effort: what cannot
+    /// be done costs the next opening time.
+    fn settle(&self) {
+        if self.options.maintenance == Maintenance::Manual {
+            return;
+        }
+        let commit = self.commit();
+        let tail = commit.placed.next().0 - commit.active.header.base.0;
+        if commit.is_open() && !commit.rolling && tail > TAIL_MAX {
+            let _ = self.roll(commit, 0);
+        } else {
+            drop(commit);
+        }
+        let mut go_on = || if self.bell.is_stopped() { Err(io::Error::other("it was closed")) } else { Ok(()) };
+        while go_on().is_ok() && backlog::shorten(self, &mut go_on).unwrap_or(false) {}
     }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
+use crate::ledger::backlog;
 use crate::ledger::batch::{Batch, Receipt, ReceiptItem};
 use crate::ledger::check::{Checked, CheckedItem, Outcome, Planned, Replay, Standing, check_batch, decide_batch};
 use crate::ledger::core::{Commit, Core, RollWish, Status};
@@ -137,6 +138,7 @@ impl Core {
                 }
                 Outcome::Plan(_) if asker == Asker::Append || self.options.maintenance == Maintenance::Manual => {
                     self.roll(commit, checked.room)?;
+                    backlog::help(self, true);
                     continue;
                 }
                 Outcome::Plan(_) => {
@@ -285,6 +287,7 @@ impl Core {
             // Somebody else may have rolled since it was wished for, or be at it: whoever wishes is woken by that, too.
             if wish.full == commit.active.header.number && commit.is_open() && !commit.rolling {
                 let rolled = self.roll(commit, wish.room);
+                backlog::help(self, false);
                 commit = self.commit();
                 if let Err(error) = rolled {
                     commit.roll_failures += 1;

@@ -59,8 +59,10 @@ pub(crate) struct Core {
     pub segments: RwLock<Segments>,
     pub indexes: Indexes,
     pub home: Arc<Home>,
-    /// Held by the one that makes tables; no commit waits for it.
+    /// Held by the one that makes snapshots or prunes; no commit waits for it.
     pub deriving: Mutex<()>,
+    /// Held by the one that makes an index, and by the one that prunes. Who has rolled may wait for it, holding nothing.
+    pub indexing: Mutex<()>,
     /// Tables that turned out to be unfit, and are not made again yet.
     pub unfit: Mutex<Vec<Unfit>>,
     pub gate: Gate,

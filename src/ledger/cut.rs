@@ -112,6 +112,8 @@ fn remove_floor(core: &Core, paths: &[std::path::PathBuf]) -> Result<()> {
 /// From here on the ledger stands on this floor: what it covers is forgotten.
 pub(crate) fn stand_on(core: &Core, floor: &Arc<Table>) {
     let number = floor.header.number;
+    // Whoever makes an index finds the part that it is of when it is done.
+    let _nobody = core.indexing.lock().expect("nobody panics with it");
     {
         let mut segments = core.segments.write().expect("no reader panics");
         *segments = segments.from(number + 1);

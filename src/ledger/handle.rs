@@ -25,7 +25,6 @@ use crate::model::notes::{Note, NoteFilter, NotePage};
 use crate::model::seq::Seq;
 use crate::model::subject::Realm;
 use crate::model::tasks::{Counts, Filter, Page, Task};
-use crate::storage::ahead::cores;
 use crate::vfs::ops::Lock;
 
 /// A ledger, open for appending and reading. Clones share it; it closes when the last one is dropped.
@@ -414,8 +413,7 @@ impl Options {
         level: Level,
         progress: &mut dyn FnMut(VerifyProgress),
     ) -> Result<VerifyReport> {
-        let threads = self.verify_threads.unwrap_or_else(cores);
-        let means = Means { threads, memory: self.verify_memory };
+        let means = Means { threads: self.verify_threads, memory: self.verify_memory };
         verify::run(&self.vfs, dir.as_ref(), level, means, progress)
     }
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::ledger::backlog;
 use crate::ledger::bell::Call;
 use crate::ledger::core::Core;
 use crate::ledger::cut::make_copies;
-use crate::ledger::derived::{Unmade, make_index, make_snapshot, thin_out};
+use crate::ledger::derived::{Unmade, make_snapshot, thin_out};
 use crate::ledger::roll::next_capacity;
 use crate::ledger::spare;
 use crate::ledger::tasks::Part;
@@ -109,28 +110,20 @@ fn derive_until(core: &Core, wants_snapshot: impl Fn(&[Part]) -> bool) -> Result
     let modes = (core.options.dir_mode, core.options.file_mode);
     let mut pause = pace(core);
     loop {
+        while backlog::shorten(core, &mut pause)? {}
         let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
         let segments = core.segments.read().expect("no writer panics").clone();
-        let unindexed = parts.iter().rev().find(|part| matches!(part, Part::Layer { .. }));
-        let newest = parts.first().filter(|_| wants_snapshot(&parts));
-        let Some(part) = unindexed.or(newest) else { return Ok(()) };
+        // What was sealed just now has no index yet: that roll rings again.
+        let is_table = |part: &&Part| matches!(part, Part::Table(_));
+        let Some(newest) = parts.first().filter(is_table).filter(|_| wants_snapshot(&parts)) else { return Ok(()) };
         // A roll seals first, and lists its segment then.
-        let Some(n) = segments.position(part.end().number).filter(|n| n + 1 < segments.len()) else { return Ok(()) };
-        let (segment, named) = segments.sealed(n)?;
-        let made = match part {
-            Part::Layer { .. } => make_index(&core.home, modes, &segment, &named, part, &mut pause),
-            Part::Table(_) => make_snapshot(&core.home, modes, &named, &parts, &mut pause),
-        };
-        match made {
+        let Some(n) = segments.position(newest.end().number).filter(|n| n + 1 < segments.len()) else { return Ok(()) };
+        let (_, named) = segments.sealed(n)?;
+        match make_snapshot(&core.home, modes, &named, &parts, &mut pause) {
             Ok(table) => {
                 core.unfit.lock().expect("nobody panics with it").retain(|unfit| unfit.path != table.path);
-                core.tasks.write().expect("no reader panics").replace(Arc::clone(&table));
-                if table.header.kind == TableKind::Index {
-                    core.indexes.lock().expect("nobody panics with it").remove(&segment.header.number);
-                    segment.frames.write().expect("no reader panics").clear();
-                } else {
-                    thin_out(&core.home)?;
-                }
+                core.tasks.write().expect("no reader panics").replace(table);
+                thin_out(&core.home)?;
             }
             Err(Unmade::Unfit(unfit)) => core.mend(&unfit)?,
             Err(Unmade::Failed(error)) => return Err(error),

@@ -34,6 +34,8 @@ mod core;
 
 mod flight;
 
+mod backlog;
+
 mod roll;
 
 mod commit;

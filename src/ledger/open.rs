@@ -372,6 +372,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         home,
         unfit: Mutex::default(),
         deriving: Mutex::default(),
+        indexing: Mutex::default(),
         gate: Gate::new(head),
         live,
         live_count: AtomicU64::new(mark.map_or(0, |mark| mark.count)),

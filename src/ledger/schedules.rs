@@ -7,6 +7,7 @@
 //!
 //! What schedules do not show: atomics are seen by all in one order, so that an ordering that is too weak goes unnoticed.
 
+mod backlog;
 mod close;
 mod disk;
 mod flights;

@@ -3,7 +3,7 @@
 //! Takes no lock and opens nothing for writing. Never stops at the first finding. Beside a living writer it looks up
 //! to the durable end as of its start: what is written behind that meanwhile is read, and makes no finding but a remark.
 //!
-//! Segments are read by several threads (inspect.rs), and what they hold is folded in order by one (pass.rs). Indexes and
+//! Segments are read by several threads (inspect.rs) where there is much to read, and what they hold is folded in order by one (pass.rs). Indexes and
 //! snapshots are compared with that fold, and are never what it rests on. Where all tasks and notes would take more memory than
 //! is allowed the log is read again for each range of their hashes; the findings are the same.
 
@@ -22,7 +22,7 @@ use crate::ledger::refold::Footless;
 use crate::ledger::report::{Finding, Level, VerifyProgress, VerifyReport};
 use crate::ledger::segments::Home;
 use crate::model::seq::Seq;
-use crate::storage::ahead::{Given, in_order};
+use crate::storage::ahead::{Given, cores, in_order};
 use crate::storage::identity::{self, Identity};
 use crate::storage::live;
 use crate::storage::log::{Listing, check_place, list};
@@ -50,10 +50,14 @@ pub fn verify(dir: impl AsRef<Path>, level: Level) -> Result<VerifyReport> {
     Options::new().verify(dir, level, &mut |_| ())
 }
 
+/// Starting a thread takes longer than reading so much.
+const LITTLE_BYTES: u64 = 1 << 18;
+
 /// How it is done.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Means {
-    pub threads: usize,
+    /// Where none is said: as many as there are cores, and the caller's alone where there is little to read.
+    pub threads: Option<usize>,
     /// About how many bytes of tasks and notes may be held.
     pub memory: u64,
 }
@@ -281,14 +285,16 @@ impl Walker<'_> {
             // Nothing is folded behind one that is not whole.
             true => ended.iter().position(|ended| !ended.whole).map_or(ended.len(), |n| n + 1),
         };
-        progress.all += segments.iter().take(jobs).map(|segment| segment.header.capacity).sum::<u64>();
+        let bytes = segments.iter().take(jobs).map(|segment| segment.header.capacity).sum::<u64>();
+        progress.all += bytes;
+        let threads = means.threads.unwrap_or_else(|| if bytes <= LITTLE_BYTES { 1 } else { cores() });
         let mut base = progress.done;
         let work = |n: usize, give: &mut dyn FnMut(Piece) -> bool| match again {
             false => setting.inspect(site(n), give),
             true => setting.read_again(site(n), give),
         };
         // An error of what is read, or `None` where the rest need not be read.
-        let taken = in_order(jobs, means.threads, &work, &mut |n, given| {
+        let taken = in_order(jobs, threads, &work, &mut |n, given| {
             let segment = site(n).segment;
             match given {
                 Given::Piece(piece) => {

@@ -31,8 +31,8 @@ struct Taken {
     moved: Condvar,
 }
 
-/// Does so many jobs on so many threads (at least one), and gives what they come to in order to `take`. Its error ends it:
-/// jobs that are under way are told so where they give a piece.
+/// Does so many jobs on so many threads, one of them on the caller's own, and gives what they come to in order to `take`. Its
+/// error ends it: jobs that are under way are told so where they give a piece.
 ///
 /// # Errors
 /// What `take` says.
@@ -42,7 +42,10 @@ pub(crate) fn in_order<P: Send, T: Send, E>(
     work: Job<'_, P, T>,
     take: &mut dyn FnMut(usize, Given<P, T>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let threads = threads.clamp(1, jobs.max(1));
+    if threads <= 1 {
+        return one_by_one(jobs, work, take);
+    }
+    let threads = threads.min(jobs);
     let taken = Taken { job: Mutex::new(0), moved: Condvar::new() };
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..jobs).map(|_| sync_channel(PIECES_AHEAD)).unzip();
     let waiting = Mutex::new(senders.into_iter().enumerate());
@@ -67,6 +70,26 @@ pub(crate) fn in_order<P: Send, T: Send, E>(
         drop(over);
         Ok(())
     })
+}
+
+/// As [`in_order`], on the caller's thread.
+fn one_by_one<P, T, E>(
+    jobs: usize,
+    work: Job<'_, P, T>,
+    take: &mut dyn FnMut(usize, Given<P, T>) -> Result<(), E>,
+) -> Result<(), E> {
+    for n in 0..jobs {
+        let mut taken = Ok(());
+        let done = work(n, &mut |piece| {
+            if taken.is_ok() {
+                taken = take(n, Given::Piece(piece));
+            }
+            taken.is_ok()
+        });
+        taken?;
+        take(n, Given::Done(done))?;
+    }
+    Ok(())
 }
 
 fn run<P, T>(n: usize, to: &SyncSender<Given<P, T>>, work: Job<'_, P, T>) {
@@ -127,7 +150,7 @@ mod tests {
         let one = all(50, 1, usize::MAX).expect("nothing ends it");
         assert_eq!(one.iter().filter(|(_, told)| *told >= 1000).count(), 50);
         assert!(one.is_sorted(), "{one:?}");
-        for threads in [2, 4, 100] {
+        for threads in [0, 2, 4, 100] {
             assert_eq!(all(50, threads, usize::MAX).as_ref(), Ok(&one));
         }
         assert_eq!(all(0, 4, 0), Ok(Vec::new()));
@@ -135,8 +158,8 @@ mod tests {
 
     #[test]
     fn an_error_ends_it_whatever_the_threads_are_at() {
-        for until in [0, 7, 49] {
-            let told = all(50, 4, until).expect_err("it is ended");
+        for (until, threads) in [(0, 4), (7, 4), (49, 4), (0, 1), (7, 1)] {
+            let told = all(50, threads, until).expect_err("it is ended");
             assert_eq!(told.last(), Some(&(until, 0)));
         }
     }

@@ -9,6 +9,7 @@
 mod bits;
 mod busy;
 mod cli;
+mod closing;
 mod crash;
 mod dag_executor;
 mod derived;

@@ -1,0 +1,69 @@
+//! Sealed segments that have no index yet. What they come to is held in memory until they have one.
+//!
+//! Invariant: where a background thread makes indexes, no append that has rolled returns while more than a few segments
+//! wait for theirs; the rolling one helps. So memory stays bounded however fast is appended, and while a snapshot is made.
+//!
+//! Lock order: `indexing`, then `commit`, then `tasks`. Who has rolled holds none of them.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::ledger::core::Core;
+use crate::ledger::derived::{LAYERS_MAX, Unmade, make_index};
+use crate::ledger::options::Maintenance;
+use crate::ledger::tasks::Part;
+
+/// Gives the oldest of them its index; whether there was one. Waits for whoever makes one.
+///
+/// # Errors
+/// Why it could not be made: memory goes on holding what it would.
+pub(crate) fn shorten(core: &Core, pause: &mut dyn FnMut() -> io::Result<()>) -> Result<bool> {
+    let _only_one = core.indexing.lock().expect("nobody panics with it");
+    index_oldest(core, pause)
+}
+
+/// To be called by one who has rolled: makes indexes as long as too many segments wait for theirs. `may_wait` says whether it
+/// may wait for another who makes one: not the background thread, which may be that other itself.
+pub(crate) fn help(core: &Core, may_wait: bool) {
+    while core.options.maintenance == Maintenance::Thread && layers(core) > LAYERS_MAX {
+        let held = match may_wait {
+            true => Some(core.indexing.lock().expect("nobody panics with it")),
+            false => core.indexing.try_lock().ok(),
+        };
+        // One that cannot be made costs memory; the background thread tries again.
+        if held.is_none() || !index_oldest(core, &mut || Ok(())).unwrap_or(false) {
+            return;
+        }
+    }
+}
+
+/// How many sealed segments have no index.
+pub(crate) fn layers(core: &Core) -> usize {
+    let tasks = core.tasks.read().expect("no writer panics");
+    tasks.parts().iter().filter(|part| matches!(part, Part::Layer { .. })).count()
+}
+
+/// As [`shorten`], by one who holds `indexing`.
+fn index_oldest(core: &Core, pause: &mut dyn FnMut() -> io::Result<()>) -> Result<bool> {
+    let modes = (core.options.dir_mode, core.options.file_mode);
+    loop {
+        let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
+        let segments = core.segments.read().expect("no writer panics").clone();
+        let Some(part) = parts.iter().rev().find(|part| matches!(part, Part::Layer { .. })) else { return Ok(false) };
+        // A roll seals first, and lists its segment then.
+        let Some(n) = segments.position(part.end().number).filter(|n| n + 1 < segments.len()) else { return Ok(false) };
+        let (segment, named) = segments.sealed(n)?;
+        match make_index(&core.home, modes, &segment, &named, part, pause) {
+            Ok(table) => {
+                core.unfit.lock().expect("nobody panics with it").retain(|unfit| unfit.path != table.path);
+                core.tasks.write().expect("no reader panics").replace(table);
+                core.indexes.lock().expect("nobody panics with it").remove(&segment.header.number);
+                segment.frames.write().expect("no reader panics").clear();
+                return Ok(true);
+            }
+            Err(Unmade::Unfit(unfit)) => core.mend(&unfit)?,
+            Err(Unmade::Failed(error)) => return Err(error),
+        }
+    }
+}
