@@ -59,11 +59,7 @@ pub fn in_new_process(what: &str, dir: &Path) -> Outcome<Figures> {
             ledger.close()?;
             Ok(figures)
         }
-        "crash" => {
-            let ledger = Ledger::open(dir)?;
-            append_some(&ledger, 1000)?;
-            std::process::exit(0)
-        }
+        "crash" => crash(dir),
         "tables" => tables(dir),
         other => Err(format!("nothing is known of {other}").into()),
     }
@@ -90,14 +86,33 @@ fn child(what: &str, dir: &Path) -> Outcome<Figures> {
     Ok(map.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?))).collect())
 }
 
+/// Ends without closing where there is most to be folded: the last segment is nearly full.
+fn crash(dir: &Path) -> Outcome<Figures> {
+    let ledger = Ledger::open(dir)?;
+    let mut n = ledger.head().0;
+    let mut until_roll = || -> Outcome<u64> {
+        let (before, mut batches) = (segments(dir)?, 0);
+        while segments(dir)? <= before {
+            append_batch(&ledger, &mut n)?;
+            batches += 1;
+        }
+        Ok(batches)
+    };
+    until_roll()?;
+    let full = until_roll()?;
+    for _ in 0..full * 9 / 10 {
+        append_batch(&ledger, &mut n)?;
+    }
+    std::process::exit(0)
+}
+
 /// Time and memory of an index and of a snapshot.
 fn tables(dir: &Path) -> Outcome<Figures> {
     let buffered = Durability::Buffered { sync_every: Duration::from_secs(1) };
     let ledger = Options::new().durability(buffered).maintenance(Maintenance::Manual).open(dir)?;
-    let segments = || files(&dir.join("log")).map(|files| files.len());
-    let before = segments()?;
+    let before = segments(dir)?;
     let mut n = ledger.head().0;
-    while segments()? <= before {
+    while segments(dir)? <= before {
         append_batch(&ledger, &mut n)?;
     }
     let peak = || mib("/proc/self/status", &["VmHWM"]);
@@ -192,10 +207,9 @@ fn appends(dir: &Path) -> Outcome<Figures> {
     let ledger = Ledger::open(dir)?;
     quantiles("append_quiet", append_some(&ledger, 10_000)?, &TAILS, &mut figures);
     // A roll, so that there is something to be put into a snapshot.
-    let log = dir.join("log");
-    let before = files(&log)?.len();
+    let before = segments(dir)?;
     let mut n = ledger.head().0;
-    while files(&log)?.len() <= before {
+    while segments(dir)? <= before {
         append_batch(&ledger, &mut n)?;
     }
     let done = AtomicBool::new(false);
@@ -216,9 +230,9 @@ fn appends(dir: &Path) -> Outcome<Figures> {
     quantiles("append_beside_a_snapshot", taken, &TAILS, &mut figures);
     ledger.close()?;
     let ledger = Options::new().segment_size(1 << 20).open(dir)?;
-    let before = files(&log)?.len();
+    let before = segments(dir)?;
     let taken = append_some(&ledger, 40_000)?;
-    figures.push(("append_with_rolls_count".to_owned(), (files(&log)?.len() - before) as f64));
+    figures.push(("append_with_rolls_count".to_owned(), (segments(dir)? - before) as f64));
     quantiles("append_with_rolls", taken, &TAILS, &mut figures);
     ledger.close()?;
     Ok(figures)
@@ -261,6 +275,12 @@ fn files(dir: &Path) -> Outcome<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     Ok(std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?)
+}
+
+/// How many segments there are; a spare one is none yet.
+fn segments(dir: &Path) -> Outcome<usize> {
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "log");
+    Ok(files(&dir.join("log"))?.iter().filter(|path| is_segment(path)).count())
 }
 
 /// Lets the system forget what the files hold: all of it where it may be told so, else page by page.

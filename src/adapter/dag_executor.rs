@@ -313,9 +313,10 @@ fn what_fits(record: &Folded) -> Folded {
         let end = (0..=most).rev().find(|&end| error.is_char_boundary(end)).unwrap_or(0);
         *error = format!("{}{CUT}", error.get(..end).unwrap_or_default()).into();
     }
-    Arc::make_mut(&mut fitting.metadata).retain(|key, value| {
+    let fits = |(key, value): &&(String, String)| {
         (1..=limits::META_KEY_BYTES_MAX).contains(&key.len()) && value.len() <= limits::META_VALUE_BYTES_MAX
-    });
+    };
+    fitting.metadata = fitting.metadata.iter().filter(fits).cloned().collect();
     fitting
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn folded(record: &TaskRecord) -> Folded {
         finished_at: record.finished_at,
         output: record.output.as_ref().map(Json::of),
         error: record.error.as_deref().map(Arc::from),
-        metadata: Arc::new(record.metadata.clone().into_iter().collect::<BTreeMap<_, _>>()),
+        metadata: record.metadata.clone().into_iter().collect::<BTreeMap<_, _>>().into_iter().collect(),
     }
 }
 
@@ -165,11 +165,10 @@ fn with_fields(mut event: Event, from: Option<&Folded>, wanted: &Folded) -> Even
     if from.and_then(|from| from.error.as_ref()) != wanted.error.as_ref() {
         event.error = Change::from_option(wanted.error.as_deref().map(str::to_owned));
     }
-    let nothing = BTreeMap::new();
-    let had = from.map_or(&nothing, |from| &from.metadata);
-    let set = wanted.metadata.iter().filter(|(key, value)| had.get(*key) != Some(value));
+    let had = |key: &str| from.and_then(|from| from.meta(key));
+    let set = wanted.metadata.iter().filter(|(key, value)| had(key) != Some(value));
     event.metadata = set.map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
-    let unset = had.keys().filter(|key| !wanted.metadata.contains_key(*key));
-    event.metadata.extend(unset.map(|key| (key.clone(), None)));
+    let unset = from.iter().flat_map(|from| &*from.metadata).filter(|(key, _)| wanted.meta(key).is_none());
+    event.metadata.extend(unset.map(|(key, _)| (key.clone(), None)));
     event
 }

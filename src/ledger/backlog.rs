@@ -1,7 +1,8 @@
 //! Sealed segments that have no index yet. What they come to is held in memory until they have one.
 //!
-//! Invariant: where a background thread makes indexes, no append that has rolled returns while more than a few segments
-//! wait for theirs; the rolling one helps. So memory stays bounded however fast is appended, and while a snapshot is made.
+//! Invariant: where a background thread makes indexes, no append that has rolled returns while more than one segment waits
+//! for its own; the rolling one helps. So memory, and what the next opening folds, stay bounded however fast is appended, and
+//! while a snapshot is made.
 //!
 //! Lock order: `indexing`, then `commit`, then `tasks`. Who has rolled holds none of them.
 
@@ -10,9 +11,12 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::ledger::core::Core;
-use crate::ledger::derived::{LAYERS_MAX, Unmade, make_index};
+use crate::ledger::derived::{Unmade, make_index};
 use crate::ledger::options::Maintenance;
 use crate::ledger::tasks::Part;
+
+/// So many sealed segments may have no index when an append that has rolled returns: who opens after a crash folds them.
+pub(crate) const LAG_MAX: usize = 1;
 
 /// Gives the oldest of them its index; whether there was one. Waits for whoever makes one.
 ///
@@ -26,7 +30,7 @@ pub(crate) fn shorten(core: &Core, pause: &mut dyn FnMut() -> io::Result<()>) ->
 /// To be called by one who has rolled: makes indexes as long as too many segments wait for theirs. `may_wait` says whether it
 /// may wait for another who makes one: not the background thread, which may be that other itself.
 pub(crate) fn help(core: &Core, may_wait: bool) {
-    while core.options.maintenance == Maintenance::Thread && layers(core) > LAYERS_MAX {
+    while core.options.maintenance == Maintenance::Thread && layers(core) > LAG_MAX {
         let held = match may_wait {
             true => Some(core.indexing.lock().expect("nobody panics with it")),
             false => core.indexing.try_lock().ok(),

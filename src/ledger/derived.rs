@@ -27,7 +27,7 @@ use crate::storage::table::write::{Unwritten, write};
 use crate::vfs::ops::{Access, Kind, Vfs};
 
 /// So many segments without an index are held in memory while a ledger is opened; the background thread makes theirs later.
-pub(crate) const LAYERS_MAX: usize = 8;
+const LAYERS_MAX: usize = 8;
 
 /// The tables that a directory holds, by their names.
 #[derive(Debug, Clone, Default)]

@@ -193,7 +193,11 @@ impl Tasks {
             return Ok(());
         };
         let hash = self.hash_of(realm, key);
-        let before = self.find(hash, realm, key)?;
+        // One that says it is the first needs no look at the tables, which cost more the more of them do not have it.
+        let before = match entry.version {
+            Some(1) => self.recent.get(hash, realm, key).cloned(),
+            _ => self.find(hash, realm, key)?,
+        };
         let slot = Slot::after(before.as_ref().map(|held| &*held.slot), entry, origin).map_err(Unfolded::Entry)?;
         let class = before.as_ref().map(|held| Class::of(realm, held.slot.live.as_ref()));
         let key = before.map_or_else(|| Arc::from(key), |held| held.key);

@@ -28,7 +28,8 @@ pub(crate) struct Folded {
     pub finished_at: Option<u64>,
     pub output: Option<Json>,
     pub error: Option<Arc<str>>,
-    pub metadata: Arc<BTreeMap<String, String>>,
+    /// In order of the keys, each once.
+    pub metadata: Arc<[(String, String)]>,
 }
 
 /// An entry that cannot follow the record it meets; what is wrong.
@@ -86,13 +87,14 @@ pub(crate) fn fold(before: Option<Folded>, entry: &Entry) -> Result<Option<Folde
     apply(&mut record.output, &event.output, Json::clone);
     apply(&mut record.error, &event.error, |text| Arc::from(text.as_str()));
     if !event.metadata.is_empty() {
-        let metadata = Arc::make_mut(&mut record.metadata);
+        let mut metadata: BTreeMap<_, _> = record.metadata.iter().map(|(key, value)| (key, value)).collect();
         for (key, value) in &event.metadata {
             match value {
-                Some(value) => metadata.insert(key.clone(), value.clone()),
+                Some(value) => metadata.insert(key, value),
                 None => metadata.remove(key),
             };
         }
+        record.metadata = metadata.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     }
     record.created_at = event.times.created.unwrap_or(record.created_at);
     record.updated_at = event.times.updated.unwrap_or(record.updated_at);
@@ -110,6 +112,12 @@ fn apply<T, U>(field: &mut Option<U>, change: &Change<T>, convert: impl Fn(&T) -
 }
 
 impl Folded {
+    /// The metadata under a key.
+    pub(crate) fn meta(&self, key: &str) -> Option<&str> {
+        let found = self.metadata.binary_search_by(|(known, _)| known.as_str().cmp(key)).ok()?;
+        self.metadata.get(found).map(|(_, value)| value.as_str())
+    }
+
     /// The public record.
     ///
     /// # Errors
@@ -125,7 +133,7 @@ impl Folded {
             finished_at: self.finished_at,
             output: self.output.as_ref().map(Json::parse).transpose()?,
             error: self.error.as_deref().map(str::to_owned),
-            metadata: self.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect::<HashMap<_, _>>(),
+            metadata: self.metadata.iter().cloned().collect::<HashMap<_, _>>(),
         })
     }
 }

@@ -51,7 +51,8 @@ impl Layer {
     /// Puts a task or note in, or in the place of what was known of it.
     pub(crate) fn put(&mut self, new: Held) {
         let shard = self.shards.get_mut(shard_of(new.hash)).expect("there is a shard for each byte");
-        let same = Arc::make_mut(shard).entry(new.hash).or_default();
+        // Hardly ever do two have the same hash.
+        let same = Arc::make_mut(shard).entry(new.hash).or_insert_with(|| Vec::with_capacity(1));
         match same.binary_search_by(|held| held.place().cmp(&new.place())) {
             Ok(n) => same.splice(n..=n, [new]).for_each(drop),
             Err(n) => same.insert(n, new),

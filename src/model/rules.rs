@@ -164,7 +164,7 @@ pub(crate) fn decide(live: Option<&Folded>, event: &Event) -> Result<Decided, Re
 
 /// Whether the metadata keys stay within their number once the event is folded.
 fn check_key_count(record: Option<&Folded>, event: &Event) -> Result<(), Refusal> {
-    let has = |key: &str| record.is_some_and(|record| record.metadata.contains_key(key));
+    let has = |key: &str| record.is_some_and(|record| record.meta(key).is_some());
     let before = record.map_or(0, |record| record.metadata.len());
     let added = event.metadata.iter().filter(|(key, value)| value.is_some() && !has(key)).count();
     let taken = event.metadata.iter().filter(|(key, value)| value.is_none() && has(key)).count();

@@ -3,7 +3,6 @@
 //! Invariants: `version` and `seq` are those of its last entry; `keys` holds at most the window; an entry follows only if
 //! it counts on, and names the entries before it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::model::entry::Entry;
@@ -63,7 +62,7 @@ pub(crate) struct Slot {
     pub at: u64,
     pub actor: Option<Arc<str>>,
     /// The latest keyed events, oldest first.
-    pub keys: Arc<VecDeque<Keyed>>,
+    pub keys: Arc<[Keyed]>,
 }
 
 impl Slot {
@@ -88,8 +87,7 @@ impl Slot {
         }
         let mut keys = before.map(|slot| Arc::clone(&slot.keys)).unwrap_or_default();
         if let (Some(key), Some(digest)) = (&entry.event.key, origin.digest) {
-            let window = Arc::make_mut(&mut keys);
-            window.push_back(Keyed {
+            let keyed = Keyed {
                 key: key.as_str().into(),
                 digest,
                 seq: entry.seq,
@@ -98,10 +96,9 @@ impl Slot {
                 batch: origin.batch,
                 alone: origin.last && origin.batch == entry.seq,
                 epoch: origin.epoch,
-            });
-            while window.len() > KEY_WINDOW {
-                window.pop_front();
-            }
+            };
+            let too_old = (keys.len() + 1).saturating_sub(KEY_WINDOW);
+            keys = keys.iter().skip(too_old).cloned().chain([keyed]).collect();
         }
         let actor = entry.event.actor.as_deref().map(Arc::from);
         Ok(Slot { live, version, seq: entry.seq, at: entry.at, actor, keys })
@@ -114,7 +111,7 @@ impl Slot {
 
     /// Its last entry with a key that is still in the window.
     pub(crate) fn keyed_of(slot: Option<&Slot>) -> Seq {
-        slot.and_then(|slot| slot.keys.back()).map_or(Seq::ZERO, |keyed| keyed.seq)
+        slot.and_then(|slot| slot.keys.last()).map_or(Seq::ZERO, |keyed| keyed.seq)
     }
 
     /// The live record, where it is a task's.

@@ -133,7 +133,7 @@ impl Filter {
     pub(crate) fn matches(&self, record: &Folded) -> bool {
         (self.states.is_empty() || self.states.contains(&record.state))
             && self.updated_since.is_none_or(|since| record.updated_at >= since)
-            && self.metadata.iter().all(|(key, value)| record.metadata.get(key) == Some(value))
+            && self.metadata.iter().all(|(key, value)| record.meta(key) == Some(value))
     }
 }
 

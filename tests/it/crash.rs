@@ -40,7 +40,7 @@ fn effort(scale: u64, name: &str) -> Effort {
     let fewer = |usual: u64| (usual / scale).max(1);
     // A table in the making is many sectors of a file that nobody looks at, and each recovery makes it again.
     if traces::makes_tables(name) {
-        let limits = Limits { exhaustive: 6, pairs: 8, samples: 24 * scale as usize, tear: true, seed: 0 };
+        let limits = Limits { exhaustive: 5, pairs: 6, samples: 12 * scale as usize, tear: true, seed: 0 };
         return Effort { limits, nested_one_in: fewer(8), nest_one_in: fewer(600), third_one_in: fewer(4096) };
     }
     let limits = Limits { exhaustive: 14, pairs: 24, samples: 400 * scale as usize, tear: true, seed: 0 };

@@ -4,8 +4,7 @@ use shuttle::thread;
 
 use super::disk::Disk;
 use super::{Tally, explore, task};
-use crate::ledger::backlog::layers;
-use crate::ledger::derived::LAYERS_MAX;
+use crate::ledger::backlog::{LAG_MAX, layers};
 use crate::ledger::options::{Durability, Maintenance};
 use crate::model::event::Event;
 
@@ -15,7 +14,7 @@ fn large() -> Event {
 }
 
 /// By each of two threads.
-const APPENDS: usize = LAYERS_MAX / 2 + 2;
+const APPENDS: usize = 3;
 
 static TALLIES: [Tally; 2] = [Tally::new("rolls"), Tally::new("indexes made")];
 
@@ -32,7 +31,7 @@ fn stays_short() {
                         ledger.append(task(who, n), large()).unwrap();
                         // The other one may have rolled just now, and be about to help.
                         let held = layers(ledger.core());
-                        assert!(held <= LAYERS_MAX + 1, "{held} segments are held in memory");
+                        assert!(held <= LAG_MAX + 1, "{held} segments are held in memory");
                     }
                 })
             })

@@ -3,7 +3,7 @@
 //! Times are differences to the time of its last entry, so that most of them are short. Byte layout in docs/format.md.
 //! Invariant: what is decoded is within the limits that bind writers, or it is refused.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
@@ -89,7 +89,7 @@ fn record_body(record: &Folded, at: u64) -> RecordBody {
         finished: record.finished_at.map(since),
         output: record.output.as_ref().map(|output| output.as_str().to_owned()),
         error: record.error.as_deref().map(str::to_owned),
-        metadata: record.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        metadata: record.metadata.to_vec(),
     }
 }
 
@@ -131,8 +131,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Slot, String> {
         actor: body.actor.map(Arc::from),
         keys: Arc::default(),
     };
-    let keys = body.keys.into_iter().map(|keyed| key_of(keyed, &slot)).collect::<Option<VecDeque<_>>>();
-    slot.keys = Arc::new(keys.ok_or("a key of it lies before everything")?);
+    let keys = body.keys.into_iter().map(|keyed| key_of(keyed, &slot)).collect::<Option<Arc<[_]>>>();
+    slot.keys = keys.ok_or("a key of it lies before everything")?;
     Ok(slot)
 }
 
@@ -152,7 +152,7 @@ fn record_of(body: RecordBody, at: u64) -> Result<Folded, String> {
         finished_at: body.finished.map(time),
         output: body.output.as_deref().map(Json::unchecked),
         error: body.error.map(Arc::from),
-        metadata: Arc::new(metadata),
+        metadata: metadata.into_iter().collect(),
     })
 }
 
