@@ -69,6 +69,8 @@ pub mod verify;
 
 pub mod handle;
 
+mod past;
+
 pub mod orphans;
 
 pub mod prune;
