@@ -317,8 +317,6 @@ impl Ledger {
         Follow::here(&self.owner.core, from)
     }
 
-    /// All tasks as of a moment.
-    ///
     /// Makes a snapshot of all sealed segments, if there is none yet; the last seq that it covers, which is `Seq(0)` as long
     /// as no segment is sealed. Appends go on meanwhile.
     ///
@@ -340,9 +338,21 @@ impl Ledger {
         maintain::snapshot(self.core())
     }
 
+    /// All tasks and notes as of a moment.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let ledger = taskledger::Ledger::open(dir.path())?;
+    /// use taskledger::{At, Event, Seq};
+    /// ledger.append("a", Event::created())?;
+    /// ledger.append("b", Event::created())?;
+    /// assert_eq!(ledger.as_of(At::Seq(Seq(1)))?.counts().total(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::Ahead`] for a seq that is not there yet; [`Error::Damaged`] or [`Error::Io`] where an entry cannot be
-    /// read back.
+    /// [`Error::Ahead`] for a seq that is not there yet; [`Error::Pruned`] before the last entry that was pruned;
+    /// [`Error::Damaged`] or [`Error::Io`] where an entry cannot be read back.
     pub fn as_of(&self, at: At) -> Result<View> {
         let core = self.core();
         let head_at = core.tasks.read().expect("no writer panics").at;

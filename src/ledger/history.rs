@@ -42,6 +42,26 @@ pub(crate) struct Stored {
     failed: bool,
 }
 
+/// Reads entries of one task or note by their seqs. The frame that was read last stays at hand.
+#[derive(Debug)]
+pub(crate) struct Picker<'a> {
+    log: &'a LogView,
+    realm: Realm,
+    key: &'a str,
+    frame: Option<Picked>,
+    /// Bytes of the frames that were read.
+    pub read: usize,
+}
+
+/// A frame that was read, without the events that were given.
+#[derive(Debug)]
+struct Picked {
+    segment: Arc<Segment>,
+    offset: u64,
+    first: Seq,
+    events: Vec<Option<StoredEvent>>,
+}
+
 #[derive(Debug)]
 struct Open {
     decoder: Decoder,
@@ -71,40 +91,23 @@ impl LogView {
     /// One of them cannot be read back.
     pub(crate) fn history(&self, realm: Realm, key: &str, last: Option<(Seq, u64)>) -> Result<History> {
         let mut entries = Vec::new();
-        let (mut seq, top) = last.unwrap_or((Seq::ZERO, 0));
-        let mut version = None;
-        let mut frame: Option<(Arc<Segment>, Frame)> = None;
+        let (mut seq, mut version) = last.unwrap_or((Seq::ZERO, 0));
+        let mut picker = self.picker(realm, key);
         let oldest = self.oldest();
         while seq >= oldest {
-            let holds = |(_, frame): &(Arc<Segment>, Frame)| (frame.header.first..frame.header.next()).contains(&seq);
-            let (segment, here) = match frame.take().filter(holds) {
-                Some(frame) => frame,
-                None => self.frame_with(seq)?,
-            };
-            let index = (seq.0 - here.header.first.0) as usize;
-            let stored = decode_body(&segment, &here)?.into_iter().nth(index);
-            let follows = |entry: &Entry| version.is_none_or(|version| entry.version.is_some_and(|v| v + 1 == version));
-            let fits = |stored: &StoredEvent| {
-                let StoredEvent { entry, named, links } = stored;
-                let first = entry.version == Some(1);
-                links.back < seq && first == (links.back == Seq::ZERO) && named.realm() == Some(realm) && follows(entry)
-            };
-            let Some(mut stored) = stored.filter(fits) else {
-                let what = format!("an entry of a {}'s history is missing", realm.word());
-                return Err(Error::damaged(&segment.path, here.offset, Some(seq), what));
-            };
-            stored.entry.set_subject(Some(realm.subject(key)));
-            version = stored.entry.version;
-            seq = stored.links.back;
+            let stored = picker.take(seq, version)?;
+            (seq, version) = (stored.links.back, version - 1);
             entries.push(stored.entry);
-            frame = Some((segment, here));
         }
         entries.reverse();
-        Ok(History { pruned: top - entries.len() as u64, entries: entries.into_iter() })
+        Ok(History { pruned: version, entries: entries.into_iter() })
     }
-}
 
-impl LogView {
+    /// What reads entries of a task or note by their seqs.
+    pub(crate) fn picker<'a>(&'a self, realm: Realm, key: &'a str) -> Picker<'a> {
+        Picker { log: self, realm, key, frame: None, read: 0 }
+    }
+
     /// Finds the frame with a seq, and reads it; from memory where that is asked for and its segment is sealed.
     ///
     /// # Errors
@@ -118,6 +121,39 @@ impl LogView {
         let map = (self.home.mmap && self.is_sealed(n)).then(|| segment.map()).flatten();
         let frame = frame_at(&segment, place.offset, place.first, map)?;
         Ok((segment, frame))
+    }
+}
+
+impl Picker<'_> {
+    /// The entry at a seq, which must be this version of its task or note, so that it is not 0. An entry is given once as long
+    /// as its frame is at hand.
+    ///
+    /// # Errors
+    /// It cannot be read back, or is another one.
+    pub(crate) fn take(&mut self, seq: Seq, version: u64) -> Result<StoredEvent> {
+        let holds = |frame: &Picked| seq >= frame.first && seq.0 - frame.first.0 < frame.events.len() as u64;
+        let frame = match self.frame.take().filter(holds) {
+            Some(frame) => self.frame.insert(frame),
+            None => {
+                let (segment, frame) = self.log.frame_with(seq)?;
+                self.read += frame.body.len();
+                let events = decode_body(&segment, &frame)?.into_iter().map(Some).collect();
+                self.frame.insert(Picked { segment, offset: frame.offset, first: frame.header.first, events })
+            }
+        };
+        let realm = self.realm;
+        let fits = |stored: &StoredEvent| {
+            let StoredEvent { entry, named, links } = stored;
+            let is_linked = links.back < seq && (version == 1) == (links.back == Seq::ZERO);
+            is_linked && entry.version == Some(version) && named.realm() == Some(realm)
+        };
+        let event = frame.events.get_mut((seq.0 - frame.first.0) as usize).and_then(Option::take);
+        let Some(mut stored) = event.filter(fits) else {
+            let what = format!("an entry of a {}'s history is missing", realm.word());
+            return Err(Error::damaged(&frame.segment.path, frame.offset, Some(seq), what));
+        };
+        stored.entry.set_subject(Some(realm.subject(self.key)));
+        Ok(stored)
     }
 }
 

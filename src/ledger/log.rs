@@ -140,7 +140,11 @@ impl LogView {
         Ok(within.last().map_or(before, |stored| stored.entry.seq).min(self.head))
     }
 
-    fn index(&self, n: usize) -> Result<Option<Arc<Table>>> {
+    /// The index of a sealed segment; `None` where there is none that fits, or its frames are known in memory.
+    ///
+    /// # Errors
+    /// A segment cannot be opened.
+    pub(crate) fn index(&self, n: usize) -> Result<Option<Arc<Table>>> {
         if !self.is_sealed(n) {
             return Ok(None);
         }

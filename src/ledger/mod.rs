@@ -72,6 +72,8 @@ pub mod verify;
 
 pub mod handle;
 
+mod past;
+
 pub mod orphans;
 
 pub mod prune;

@@ -11,6 +11,7 @@ use crate::ledger::primitives::{Mutex, RwLock};
 use crate::ledger::tasks::{Tasks, Unfolded, Untold};
 use crate::model::notes::{Note, NoteFilter, NotePage};
 use crate::model::seq::Seq;
+use crate::model::slot::Slot;
 use crate::model::subject::Realm;
 use crate::model::tasks::{Counts, Filter, Page, Task};
 use crate::storage::names;
@@ -48,6 +49,21 @@ pub struct View {
     is_final: bool,
 }
 
+impl LogView {
+    /// The last entry that counts at a moment.
+    ///
+    /// # Errors
+    /// [`Error::Ahead`] for a seq that is not there yet; [`Error::Pruned`] before the last entry that was pruned;
+    /// [`Error::Damaged`] or [`Error::Io`] where an entry that was placed then cannot be read back.
+    pub(crate) fn last_by(&self, at: At) -> Result<Seq> {
+        match at {
+            At::Seq(asked) if asked > self.head => Err(Error::Ahead { asked, head: self.head }),
+            At::Seq(last) => self.check_kept(last.next()).map(|()| last),
+            At::Millis(time) => self.seq_at(time),
+        }
+    }
+}
+
 impl View {
     /// What is known, as of where it stands.
     pub(crate) fn new(log: LogView, tasks: Tasks) -> View {
@@ -67,15 +83,7 @@ impl View {
     /// [`Error::Damaged`] or [`Error::Io`] where an entry cannot be
     /// read back.
     pub(crate) fn as_of(log: &LogView, head_at: u64, at: At) -> Result<View> {
-        if let At::Seq(asked) = at
-            && asked > log.head
-        {
-            return Err(Error::Ahead { asked, head: log.head });
-        }
-        let last = match at {
-            At::Seq(last) => log.check_kept(last.next()).map(|()| last)?,
-            At::Millis(time) => log.seq_at(time)?,
-        };
+        let last = log.last_by(at)?;
         let (tasks, splits_a_batch) = tasks_at(log, last, &[])?;
         let is_final = match at {
             At::Seq(_) => true,
@@ -157,8 +165,13 @@ impl View {
         self.history_of(Realm::Tasks, task)
     }
 
+    /// What is known of a task or note, also of one that was removed.
+    pub(crate) fn slot(&self, realm: Realm, key: &str) -> Result<Option<Arc<Slot>>> {
+        self.ask(&|tasks| Ok(tasks.slot(realm, key)?))
+    }
+
     fn history_of(&self, realm: Realm, key: &str) -> Result<History> {
-        let last = self.ask(&|tasks| Ok(tasks.slot(realm, key)?))?.map(|slot| (slot.seq, slot.version));
+        let last = self.slot(realm, key)?.map(|slot| (slot.seq, slot.version));
         self.log.history(realm, key, last)
     }
 

@@ -26,6 +26,7 @@ mod model;
 mod moved;
 mod notes;
 mod orphans;
+mod past;
 mod prune;
 mod reference;
 mod refusals;
