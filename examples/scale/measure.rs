@@ -185,9 +185,9 @@ fn asks(size: Size, dir: &Path, mmap: bool) -> Outcome<Figures> {
         Ok(())
     })?;
     let mut moments = some.iter().cycle().map(|n| (*n, Seq(1 + n.wrapping_mul(7919) % events)));
-    ask("as_of_one_task", 100, &mut || {
+    ask("as_of_one_task", ASKS / 5, &mut || {
         let (n, seq) = moments.next().ok_or("it has no end")?;
-        black_box(ledger.as_of(At::Seq(seq))?.get(&id(n))?);
+        black_box(ledger.get_as_of(&id(n), At::Seq(seq))?);
         Ok(())
     })?;
     ask("as_of_all_tasks", 5, &mut || {
