@@ -8,6 +8,8 @@ pub mod faults;
 pub mod journal;
 #[path = "../../tests/it/crash/oracle.rs"]
 pub mod oracle;
+#[path = "../../tests/it/crash/pruned.rs"]
+mod pruned;
 #[path = "../../tests/it/crash/script.rs"]
 pub mod script;
 #[path = "../../tests/it/crash/search.rs"]

@@ -71,7 +71,6 @@ fn look(image: &MemVfs, want: &Want) -> Result<(), String> {
         Err(Error::Damaged { .. } | Error::Format { .. }) => return Ok(()),
         Err(error) => return Err(format!("it is refused by {}", told(&error))),
     };
-    let entries = reader.view().entries(Seq::FIRST);
-    entries_match(entries, want)?;
+    entries_match(&Answers::View(reader.view()), want)?;
     fold_matches(&Answers::View(reader.view()), &want.items)
 }

@@ -190,6 +190,10 @@ pub(crate) fn make_copies(core: &Core, first: &Segment, pause: &mut dyn FnMut() 
     Ok(())
 }
 
-fn sync_dir(core: &Core, dir: &Path) -> Result<()> {
+/// Makes the names in a directory durable.
+///
+/// # Errors
+/// It cannot be synced.
+pub(crate) fn sync_dir(core: &Core, dir: &Path) -> Result<()> {
     core.vfs.sync_dir(dir).map_err(Error::io("sync", dir))
 }

@@ -199,6 +199,11 @@ fn run(core: &Core, prune: &Prune) -> Result<Pruning> {
                 return Err(error);
             }
         };
+        // One that failed may have made their directory, and not its name durable.
+        if let Err(error) = cut::sync_dir(core, &core.dir) {
+            undo(core, &paths);
+            return Err(error);
+        }
         let mut event = prune.event();
         event.output = Change::Set(told(&pruning, &floor.header));
         match core.append_control(event) {

@@ -13,6 +13,7 @@ pub mod faults;
 pub mod journal;
 mod lesson;
 pub mod oracle;
+pub mod pruned;
 pub mod script;
 pub mod search;
 pub mod traces;
@@ -63,7 +64,9 @@ fn every_state_after_a_crash_is_recovered() {
             Ok(script) => {
                 // Creation is the same in all of them, and looked at in its own traces.
                 let from = if name.starts_with("creation") { 0 } else { script.journal.created_at() };
-                Search::run(name, effort(scale(), name), &script.vfs, &script.journal, from)
+                let mut effort = effort(scale(), name);
+                effort.limits.tear &= traces::is_torn(name);
+                Search::run(name, effort, &script.vfs, &script.journal, from)
             }
             Err(panic) => Tally::failed(format!("trace {name:?}: the script itself: {}", message_of(&*panic))),
         };

@@ -1,11 +1,13 @@
 //! What is pruned goes, and nothing else changes: records, notes, versions, seqs and the windows of keys stay as they were,
 //! whatever is older is refused, and `verify` tells pruned from missing and from damaged.
 
+mod twins;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use taskledger::TaskState::{Completed, Ready, Running};
-use taskledger::vfs::fault::{CallKind, Fault, MemVfs};
+use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
 use taskledger::{
     At, Entry, Error, Event, EventKind, Filter, Finding, Followed, Ledger, Level, Prune, Pruning, Seq, Verdict,
     VerifyReport,
@@ -99,7 +101,10 @@ fn what_goes_is_told_and_all_else_stays() {
         // What is below is refused, what is not is there.
         for from in [1, oldest.0 - 1] {
             let found = ledger.entries(Seq(from)).collect::<Vec<_>>();
-            assert!(matches!(&found[..], [Err(Error::Pruned { oldest: named })] if *named == oldest), "{found:?}");
+            assert!(
+                matches!(&found[..], [Err(Error::Pruned { oldest: named })] if *named == oldest),
+                "below the floor: {found:?}"
+            );
             assert!(matches!(ledger.follow(Seq(from)), Err(Error::Pruned { .. })));
         }
         let mut kept: Vec<Entry> = ledger.entries(oldest).map(Result::unwrap).collect();
@@ -195,7 +200,8 @@ fn pruned_is_told_from_missing_and_from_damaged() {
     image.remove_file(one).unwrap();
     image.remove_file(two).unwrap();
     let report = verified(&image);
-    assert_eq!((report.verdict(), codes(&report)), (Verdict::Damaged, vec!["MISSING"]));
+    let what = "neither pruned nor sound";
+    assert_eq!((report.verdict(), codes(&report)), (Verdict::Damaged, vec!["MISSING"]), "{what}");
     assert!(matches!(options(&image).open(DIR), Err(Error::Damaged { .. })));
     assert!(matches!(options(&image).open_read_only(DIR), Err(Error::Damaged { .. })));
 }
@@ -284,4 +290,37 @@ fn a_prune_that_is_cut_off_is_finished_or_undone() {
         judge(&vfs, &format!("call {call} ({:?}) fails", vfs.call_kinds().get(call).unwrap_or(&CallKind::Open)));
     }
     assert!(outcomes.iter().all(|&n| n > 5), "{outcomes:?}");
+}
+
+/// A prune made the directory of the floors, could not make its name durable, and said so; nothing had changed. The next one
+/// found the directory, and asked nothing of its name: both copies were durable in it, the segments went, and a power cut took
+/// the directory with all that stood for them.
+#[test]
+fn a_floor_stands_in_a_directory_whose_name_is_durable() {
+    let made = || {
+        let vfs = MemVfs::new();
+        let ledger = open(&vfs);
+        ended(&ledger, 0..3);
+        ledger.maintain().unwrap();
+        let before = present(&ledger);
+        (vfs, ledger, before)
+    };
+    let (vfs, ledger, before) = made();
+    let from = vfs.calls();
+    ledger.prune(&all()).unwrap();
+    let kinds = vfs.call_kinds();
+    let names = |call: &usize| matches!(kinds[*call], CallKind::SyncDir | CallKind::CreateDir | CallKind::Rename);
+    let mut failed = 0;
+    for call in (from..kinds.len()).filter(names) {
+        let (vfs, ledger, _) = made();
+        vfs.fail_at(call, Fault::new(EIO).with(Effect::Late));
+        failed += u64::from(ledger.prune(&all()).is_err());
+        ledger.prune(&all()).unwrap();
+        let pending = vfs.pending(vfs.trace_len());
+        let image = pending.image(&pending.none_kept()).unwrap();
+        let ledger = options(&image).open(DIR).unwrap_or_else(|error| panic!("call {call}: {error}"));
+        assert_eq!(present(&ledger), before, "call {call}");
+        assert_eq!((logs(&image).len(), floors(&image).len()), (1, 2), "call {call}");
+    }
+    assert!(failed >= 6, "{failed} prunes failed");
 }

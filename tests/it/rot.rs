@@ -3,10 +3,12 @@
 //! where nothing counts is no reason to refuse.
 //!
 //! Two ledgers of more than 64 KiB in four segments: closed in order, and cut off by a power cut before anything vouches
-//! for the last flush. `TASKLEDGER_ROT=all` looks at every case. Else taken are: of bits, those of each frame's header, each
+//! for the last flush; and one whose beginning was pruned, of which the two copies of the floor are damaged, and files as such.
+//! `TASKLEDGER_ROT=all` looks at every case. Else taken are: of bits, those of each frame's header, each
 //! seal slot, `live`, and the fields of the first pages in the closed ledger, and one in eight of all others; of changed
 //! bytes and cuts one in eight; of exchanged and misdirected sectors one in four; of the rest all. Which ones follows from
-//! their numbers, so that each run takes the same. A failure prints the case.
+//! their numbers, so that each run takes the same. `TASKLEDGER_GOLDEN=closed,pruned` takes only ledgers with such names. A failure
+//! prints the case.
 
 mod cuts;
 mod damage;
@@ -20,11 +22,13 @@ use std::time::Instant;
 use damage::Case;
 use golden::{CUT_OFF, Golden};
 use judge::{Depth, Truth};
-use run::{judge_all, table};
+use run::{judge_all, on_all_cores, table};
 use taskledger::vfs::fault::{Limits, SECTOR};
+use taskledger::{Level, Verdict};
 
 use crate::crash::journal::{create, large};
-use crate::crash::script::Script;
+use crate::crash::script::{DIR, Script, options};
+use crate::support::wanted;
 
 /// So many cases of each kind of damage there are at least.
 const CASES_MIN: u64 = 5;
@@ -38,12 +42,14 @@ fn all() -> bool {
 fn some(golden: &Golden, cases: Vec<Case>, one_in: usize) -> Vec<Case> {
     let one_in = if all() { 1 } else { one_in };
     let taken = |n: usize| (n.wrapping_mul(0x9e37_79b9) >> 7) % 0x1_0000 < 0x1_0000 / one_in;
-    let cases = cases.into_iter().enumerate();
+    let floors = &golden.evidence.floors;
+    let cases = cases.into_iter().enumerate().filter(|(_, case)| floors.is_empty() || case.hits(floors));
     cases.filter(|(n, case)| taken(*n) || case.is_telling(golden)).map(|(_, case)| case).collect()
 }
 
 fn rot(what: &str, one_in: usize, cases: fn(&Golden) -> Vec<Case>) -> String {
-    let judged = Golden::all().map(|golden| {
+    let goldens = Golden::all().into_iter().filter(|golden| wanted("TASKLEDGER_GOLDEN", golden.name));
+    let judged = goldens.map(|golden| {
         let start = Instant::now();
         let cases = some(&golden, cases(&golden), one_in);
         let tallies = judge_all(&golden, &cases);
@@ -53,7 +59,7 @@ fn rot(what: &str, one_in: usize, cases: fn(&Golden) -> Vec<Case>) -> String {
         assert!(ambiguous == 0 || golden.name == CUT_OFF, "{what} of {}: {ambiguous} ambiguous", golden.name);
         table(&format!("{what}, {}", golden.name), &tallies, start)
     });
-    judged.concat()
+    judged.collect()
 }
 
 #[test]
@@ -95,6 +101,31 @@ fn after_a_power_cut() {
     let ambiguous: u64 = tallies.values().map(|tally| tally.ambiguous).sum();
     let all_traces = std::env::var_os("TASKLEDGER_CRASH_TRACE").is_none();
     assert!(!all_traces || cuts::total(&tallies) > 1000 && ambiguous > 0, "it looks at little: {tallies:?}");
+}
+
+/// The same bit of both copies of a floor: nothing says what they said, so that it is refused, or was not asked for.
+#[test]
+fn every_bit_of_both_copies_of_a_floor() {
+    let golden = Golden::pruned();
+    let [one, two] = golden.evidence.floors[..] else { panic!("a floor has two copies") };
+    let one_in = if all() { 1 } else { 61 };
+    let bits: Vec<usize> = (0..golden.files[one].1.len() * 8).step_by(one_in).collect();
+    let tallies = on_all_cores(bits.len(), |n, tallies| {
+        let (at, bit) = (bits[n] / 8, (bits[n] % 8) as u8);
+        let image = golden.vfs.fork();
+        for file in [one, two] {
+            Case::Bit { file, at, bit }.apply(&golden, &image);
+        }
+        let report = options(&image).verify(DIR, Level::Structure, &mut |_| ()).expect("it can be read");
+        let tally = tallies.entry(if at < 4096 { "header" } else { "blocks" }).or_default();
+        let len = golden.truth.len();
+        match golden.truth.shown_by(&image, Depth::All).and_then(|shown| tally.count(shown, len, len, len)) {
+            Ok(()) if report.verdict() == Verdict::Damaged => {}
+            other => tally.is_wrong(format!("bit {bit} of byte {at}: {other:?}, and verify says {report:?}")),
+        }
+    });
+    println!("{}", table("both copies", &tallies, Instant::now()));
+    assert!(tallies.len() == 2 && tallies.values().all(|tally| tally.refused > 100), "{tallies:?}");
 }
 
 /// A frame does not say where it stands. Where the sector with the first frames was written to a place behind all others,

@@ -115,6 +115,8 @@ impl Copy {
         let mut child = command
             .args(["--exact", test])
             .envs(env.map(|(name, value)| (name, value)))
+            // A bug that panics in thousands of cases would take its time to tell where each time.
+            .env("RUST_BACKTRACE", "0")
             .current_dir(self.source())
             .stdin(Stdio::null())
             .stdout(File::create(&out).expect("a file of the copy can be written"))

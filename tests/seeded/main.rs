@@ -30,8 +30,8 @@ use bug::{Bug, Program};
 use copy::{Copy, Verdict, original};
 
 /// Modules of `it` whose tests count, beside those of schedules in the library: those of crashes, faults, rot, kills, power
-/// cuts, and of random histories. That the bytes have changed proves nothing.
-const COUNT: [&str; 8] = ["bits", "crash", "disk", "kill", "machine", "model", "rot", "tickets"];
+/// cuts, prunes, and of random histories. That the bytes have changed proves nothing.
+const COUNT: [&str; 9] = ["bits", "crash", "disk", "kill", "machine", "model", "prune", "rot", "tickets"];
 /// At least so many bugs.
 const BUGS_MIN: usize = 20;
 

@@ -6,7 +6,7 @@ use taskledger::vfs::ops::Vfs as _;
 
 use super::journal::{create, go, note, note_removed, noted};
 use super::oracle::tables;
-use super::script::{Script, count_on, demand};
+use super::script::{Script, count_on, demand, everything};
 
 fn has_tables(s: &Script, ends: &[(&str, usize)]) {
     for (end, count) in ends {
@@ -82,4 +82,25 @@ pub fn no_room_for_an_index(s: &mut Script) {
     s.maintain();
     has_tables(s, &[("idx", 2)]);
     s.append(note("b", "x"));
+}
+
+/// Two prunes, with a kill between them: the first takes two segments, the second one more and an end that no task has come to.
+pub fn a_prune(s: &mut Script) {
+    s.open();
+    s.batch(&[create("a"), noted("n", 30), go("a", Ready)]);
+    fill(s);
+    fill(s);
+    s.append(go("a", Running));
+    s.append(go("a", Completed));
+    fill(s);
+    demand(s.segments() == 3, "there should be three segments");
+    s.prune(&everything(false));
+    demand(s.segments() == 1, "there should be one segment");
+    s.append(create("b"));
+    fill(s);
+    s.kill();
+    s.open();
+    s.prune(&everything(true));
+    demand(s.segments() == 1, "there should be one segment");
+    s.append(go("b", Ready));
 }

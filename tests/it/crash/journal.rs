@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
-use taskledger::{Entry, Event, TaskState};
+use taskledger::{Entry, Event, EventKind, TaskState};
 
 /// What a script says about a task, or about a note, which is named as the product's messages name it: `note KEY`.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub enum Kind {
     /// The output is what the note says.
     Noted,
     NoteRemoved,
+    /// So many entries are to go. It is about no task.
+    Pruned(usize),
 }
 
 pub fn create(task: &str) -> Fact {
@@ -61,6 +63,11 @@ pub fn note_removed(key: &str) -> Fact {
     Fact { kind: Kind::NoteRemoved, ..create(&format!("note {key}")) }
 }
 
+/// That so many entries go.
+pub fn pruned(gone: usize) -> Fact {
+    Fact { kind: Kind::Pruned(gone), ..create("") }
+}
+
 /// The same fact under a key by which its repetition is known.
 pub fn keyed(fact: Fact, key: &str) -> Fact {
     Fact { key: Some(key.to_owned()), ..fact }
@@ -79,6 +86,7 @@ impl Fact {
             Kind::Update => Event::updated(),
             Kind::Noted => return Event::noted(self.output.as_deref()),
             Kind::NoteRemoved => return Event::removed(),
+            Kind::Pruned(_) => unreachable!("nobody appends that"),
         };
         if let Some(note) = &self.note {
             event = event.meta("note", note);
@@ -112,6 +120,8 @@ pub struct Item {
     pub task: String,
     pub after: Belief,
     pub last_of_batch: bool,
+    /// How many entries go with it, where it tells of a prune.
+    pub prunes: Option<usize>,
     json: Value,
     /// An entry that was compared with `json` and found equal; comparing with it is faster.
     known: Arc<OnceLock<Entry>>,
@@ -124,7 +134,7 @@ impl Item {
         let state = match fact.kind {
             Kind::Create => Some(TaskState::Pending),
             Kind::Move(to) => Some(to),
-            Kind::Noted | Kind::NoteRemoved => None,
+            Kind::Noted | Kind::NoteRemoved | Kind::Pruned(_) => None,
             Kind::Update => before.expect("an update is of a task that is there").state,
         };
         let after = Belief {
@@ -143,6 +153,7 @@ impl Item {
                 Kind::Update => "updated",
                 Kind::Noted => "noted",
                 Kind::NoteRemoved => "removed",
+                Kind::Pruned(_) => unreachable!("it has its own"),
             },
         });
         let mut set = |name: &str, value: Value| json[name] = value;
@@ -168,14 +179,39 @@ impl Item {
         if let Some(key) = &fact.key {
             set("key", json!(key));
         }
-        Item { task: fact.task.clone(), after, last_of_batch, json, known: Arc::default() }
+        Item { task: fact.task.clone(), after, last_of_batch, prunes: None, json, known: Arc::default() }
+    }
+
+    /// The entry that tells of a prune of the first `gone` of these. What only the files know is not in it.
+    fn of_prune(gone: usize, before: &[Item], at: u64) -> Item {
+        let went = &before[..gone];
+        let beliefs = fold(went);
+        let count = |state: TaskState| beliefs.values().filter(|belief| belief.state == Some(state)).count();
+        let counts: BTreeMap<&str, usize> = TaskState::ALL.iter().map(|state| (state.name(), count(*state))).collect();
+        let notes = beliefs.values().filter(|belief| belief.says.is_some()).count();
+        let first = gone_before(before);
+        let json = json!({
+            "type": "taskledger.entry/1", "seq": before.len() + 1, "at": at, "event": "pruned",
+            "output": {
+                "first": first + 1, "last": gone, "first_at": before[first].after.updated_at,
+                "last_at": went[gone - 1].after.updated_at, "counts": counts, "notes": notes,
+            },
+        });
+        let after = Belief { version: 0, state: None, attempts: 0, updated_at: at, note: None, says: None };
+        let task = String::new();
+        Item { task, after, last_of_batch: true, prunes: Some(gone), json, known: Arc::default() }
     }
 
     pub fn check(&self, entry: &Entry) -> Result<(), String> {
         if self.known.get().is_some_and(|known| known == entry) {
             return Ok(());
         }
-        let found = serde_json::to_value(entry).map_err(|error| error.to_string())?;
+        let mut found = serde_json::to_value(entry).map_err(|error| error.to_string())?;
+        if entry.event.kind() == EventKind::Pruned
+            && let Some(told) = found["output"].as_object_mut()
+        {
+            told.retain(|name, _| !["segments", "bytes", "end", "chain"].contains(&name.as_str()));
+        }
         if found != self.json {
             return Err(format!("an entry reads {found:.300}, and was submitted as {:.300}", self.json));
         }
@@ -186,7 +222,12 @@ impl Item {
 
 /// The independent fold: the last belief about each task and note.
 pub fn fold(items: &[Item]) -> HashMap<&str, &Belief> {
-    items.iter().map(|item| (item.task.as_str(), &item.after)).collect()
+    items.iter().filter(|item| item.prunes.is_none()).map(|item| (item.task.as_str(), &item.after)).collect()
+}
+
+/// How many entries have gone where all prunes in these were finished.
+pub fn gone_before(items: &[Item]) -> usize {
+    items.iter().rev().find_map(|item| item.prunes).unwrap_or(0)
 }
 
 #[derive(Debug, Clone)]
@@ -208,6 +249,8 @@ struct Phase {
     base: Vec<Item>,
     born: bool,
     batches: Vec<Submitted>,
+    /// How long the trace was when a prune was finished, and how many entries had gone then.
+    prunes: Vec<(usize, usize)>,
     /// A sync has said `Ok` and was lost: nothing is demanded of this opening.
     lied: bool,
     /// The same, in this opening or an earlier one: a refusal is in order from then on.
@@ -227,19 +270,34 @@ pub struct Want {
     pub items: Vec<Item>,
     /// How many of these must be there.
     pub acked: usize,
+    /// So many must have gone: a prune of them was acknowledged.
+    pub gone: usize,
     /// Whether there must be a ledger at all.
     pub born: bool,
     pub may_refuse: bool,
 }
 
 impl Want {
-    pub fn key(&self) -> (usize, usize, bool) {
-        (self.acked, self.items.len(), self.born)
+    pub fn key(&self) -> (usize, usize, usize, bool) {
+        (self.acked, self.items.len(), self.gone, self.born)
+    }
+
+    /// Whether `gone` may be missing at the beginning of a ledger with the first `kept` of these. Who opens it for writing
+    /// finishes what is told in the log, and undoes what is not; who reads it may come in between.
+    pub fn may_be_gone(&self, gone: usize, kept: usize, is_writer: bool) -> bool {
+        if self.may_refuse {
+            return true;
+        }
+        let begun: Vec<usize> = self.items.iter().filter_map(|item| item.prunes).collect();
+        let told = gone_before(self.items.get(..kept).unwrap_or(&self.items));
+        let between = (self.gone..=told).contains(&gone) && (gone == self.gone || begun.contains(&gone));
+        if is_writer { gone == told } else { between }
     }
 
     /// What a ledger that showed the first `n` of these must be from then on.
     pub fn shown(&self, n: usize) -> Want {
-        Want { items: self.items[..n].to_vec(), acked: n, born: true, may_refuse: self.may_refuse }
+        let items = self.items[..n].to_vec();
+        Want { gone: gone_before(&items), items, acked: n, born: true, may_refuse: self.may_refuse }
     }
 
     /// Adds the entries of a batch, which may be there.
@@ -259,7 +317,10 @@ fn build(before: &[Item], facts: &[Fact], at: u64) -> Vec<Item> {
     let mut items = Vec::new();
     for (n, fact) in facts.iter().enumerate() {
         let seq = (before.len() + n + 1) as u64;
-        let item = Item::of(fact, seq, at, beliefs.get(&fact.task), n + 1 == facts.len());
+        let item = match fact.kind {
+            Kind::Pruned(gone) => Item::of_prune(gone, before, at),
+            _ => Item::of(fact, seq, at, beliefs.get(&fact.task), n + 1 == facts.len()),
+        };
         beliefs.insert(item.task.clone(), item.after.clone());
         items.push(item);
     }
@@ -307,10 +368,18 @@ impl Journal {
         self.last().batches[ticket.0].withdrawn = true;
     }
 
+    /// All that was told to go has gone.
+    pub fn pruned(&mut self, trace_len: usize) {
+        let gone = gone_before(&self.items());
+        self.last().prunes.push((trace_len, gone));
+    }
+
     /// Opening returned, and showed the first `n` of what may be there.
     pub fn opened(&mut self, n: usize, trace_len: usize) {
         let (base, may_refuse) = (self.items()[..n].to_vec(), self.last().may_refuse);
-        self.phases.push(Phase { start: trace_len, base, born: true, batches: Vec::new(), lied: false, may_refuse });
+        let prunes = vec![(trace_len, gone_before(&base))];
+        let batches = Vec::new();
+        self.phases.push(Phase { start: trace_len, base, born: true, batches, prunes, lied: false, may_refuse });
     }
 
     /// A sync is going to say `Ok` though it is lost: less is demanded, until the ledger is opened anew.
@@ -328,6 +397,7 @@ impl Journal {
     pub fn rebase(&mut self) {
         let mut phase = self.phases.pop().expect("there is a first phase");
         phase.start = 0;
+        phase.prunes.iter_mut().for_each(|(finished_at, _)| *finished_at = 0);
         for batch in &mut phase.batches {
             batch.submitted_at = 0;
             batch.acked_at = batch.acked_at.map(|_| 0);
@@ -353,8 +423,14 @@ impl Journal {
     /// What a state must be where the crash came after the first `at` operations.
     pub fn want(&self, at: usize) -> Want {
         let phase = self.phases.iter().rev().find(|phase| phase.start <= at).expect("the first phase starts at 0");
-        let mut want =
-            Want { items: phase.base.clone(), acked: phase.base.len(), born: phase.born, may_refuse: phase.may_refuse };
+        let finished = phase.prunes.iter().rev().find(|(finished_at, _)| *finished_at <= at);
+        let mut want = Want {
+            items: phase.base.clone(),
+            acked: phase.base.len(),
+            gone: finished.map_or(0, |(_, gone)| *gone),
+            born: phase.born,
+            may_refuse: phase.may_refuse,
+        };
         for batch in phase.batches.iter().filter(|batch| !batch.withdrawn && batch.submitted_at <= at) {
             want.items.extend(batch.items.iter().cloned());
             if batch.acked_at.is_some_and(|acked_at| acked_at <= at) {

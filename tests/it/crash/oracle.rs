@@ -1,6 +1,7 @@
 //! The one judgement of a state after a crash, the same for every test here.
 
 use std::collections::HashMap;
+use std::iter::Peekable;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,11 +9,12 @@ use std::time::Duration;
 use taskledger::vfs::fault::MemVfs;
 use taskledger::vfs::ops::{Process, Vfs as _};
 use taskledger::{
-    Counts, Entry, Error, Filter, Followed, Ledger, Level, NoteFilter, NotePage, Page, Reader, Seq, Task, TaskState,
-    Verdict, View,
+    Counts, Entries, Entry, Error, Filter, Followed, Ledger, Level, NoteFilter, NotePage, OpenReport, Page, Reader,
+    Seq, Task, TaskState, Verdict, View,
 };
 
 use super::journal::{Belief, Item, Want, create, fold, key_of_note};
+use super::pruned::{base_of, nothing_is_left, pruned_again};
 use super::script::{DIR, GivenUp, batch_of, dir, options};
 use super::search::one_in;
 
@@ -68,7 +70,7 @@ fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
     if thorough {
         nothing_hangs_on_tables(image, want, read)?;
     }
-    let before = log_files(image);
+    let mut before = log_files(image);
     let ledger = match options(image).open(DIR) {
         Ok(ledger) => ledger,
         Err(Error::Damaged { .. }) if want.may_refuse && read.is_none() => {
@@ -80,7 +82,7 @@ fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
     if report.created && want.born {
         return Err("the ledger is gone and was created anew".to_owned());
     }
-    let kept = entries_match(ledger.entries(Seq::FIRST), want)?;
+    let kept = entries_match(&Answers::Ledger(&ledger), want)?;
     if read.is_some_and(|read| read != kept && !report.created) {
         return Err(format!("a reader saw {read:?} entries, and the writer has {kept}"));
     }
@@ -88,6 +90,9 @@ fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
         return Err(format!("the report says {report:?}, and there are {kept} entries"));
     }
     fold_matches(&Answers::Ledger(&ledger), &want.items[..kept])?;
+    let gone = ledger.report().oldest.0 as usize - 1;
+    nothing_is_left(image, gone)?;
+    before.retain(|(path, _)| base_of(path).is_none_or(|base| base > gone));
     // What was shown must not go away again, even if the power fails right now.
     let shown = want.shown(kept);
     let now = image.pending(image.trace_len());
@@ -101,7 +106,7 @@ fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
 
     let ledger = options(image).open(DIR).map_err(|error| format!("the second opening: {}", told(&error)))?;
     let again =
-        entries_match(ledger.entries(Seq::FIRST), &shown).map_err(|what| format!("at the second opening: {what}"))?;
+        entries_match(&Answers::Ledger(&ledger), &shown).map_err(|what| format!("at the second opening: {what}"))?;
     same(Some(again), kept)?;
     fold_matches(&Answers::Ledger(&ledger), &want.items[..kept])?;
     let mut want_more = shown;
@@ -120,14 +125,22 @@ fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
     }
     drop(ledger);
     let ledger = options(image).open(DIR).map_err(|error| format!("the third opening: {}", told(&error)))?;
-    same(Some(entries_match(ledger.entries(Seq::FIRST), &want_more)?), kept + 3)?;
+    same(Some(entries_match(&Answers::Ledger(&ledger), &want_more)?), kept + 3)?;
+    if thorough && want.items.iter().any(|item| item.prunes.is_some()) {
+        pruned_again(image, &ledger, &want_more.items).map_err(|what| format!("pruned after all that: {what}"))?;
+        return Ok(judged_as(&report, want, kept));
+    }
     drop(ledger);
     if !report.created {
         // What was left out is still there, also now that others have gone on behind it, three times.
         nothing_destroyed(image, &before).map_err(|what| format!("after three more: {what}"))?;
     }
 
-    Ok(Judged {
+    Ok(judged_as(&report, want, kept))
+}
+
+fn judged_as(report: &OpenReport, want: &Want, kept: usize) -> Judged {
+    Judged {
         class: match report {
             _ if report.created => Class::Anew,
             _ if report.left_out.is_some() => Class::Torn,
@@ -137,12 +150,14 @@ fn judged(image: &MemVfs, want: &Want) -> Result<Judged, String> {
         kept,
         discarded: kept < want.items.len(),
         extra: kept > want.acked,
-    })
+    }
 }
 
 /// The indexes and snapshots of a ledger.
 pub fn tables(image: &MemVfs) -> Vec<PathBuf> {
-    let is_table = |path: &PathBuf| path.extension().is_some_and(|end| end == "idx" || end == "snap");
+    let is_table = |path: &PathBuf| {
+        path.extension().is_some_and(|end| end == "idx" || end == "snap") && !path.starts_with(dir().join("floor"))
+    };
     image.files().into_iter().filter(is_table).collect()
 }
 
@@ -170,7 +185,7 @@ fn reads(image: &MemVfs, want: &Want, verify: bool) -> Result<Option<usize>, Str
     let (print, ops) = (image.fingerprint(), image.trace_len());
     let kept = match options(image).open_read_only(DIR) {
         Ok(reader) => {
-            let kept = match entries_match(reader.view().entries(Seq::FIRST), want) {
+            let kept = match entries_match(&Answers::View(reader.view()), want) {
                 Ok(kept) => kept,
                 // What an index stands for is read only when it is asked for, and refused then.
                 Err(what) if want.may_refuse && what.starts_with("DAMAGED") => return Ok(None),
@@ -213,7 +228,7 @@ pub fn judge_beside(image: &MemVfs, writer: Process, want: &Want) -> Result<(), 
         Err(error) => return Err(format!("a reader beside the writer is refused: {}", told(&error))),
     };
     let shown =
-        entries_match(reader.view().entries(Seq::FIRST), want).map_err(|what| format!("beside the writer: {what}"))?;
+        entries_match(&Answers::View(reader.view()), want).map_err(|what| format!("beside the writer: {what}"))?;
     fold_matches(&Answers::View(reader.view()), &want.items[..shown])?;
     let followed = followed(&reader, want)?;
     not_damaged(&alive).map_err(|what| format!("verify beside the writer: {what}"))?;
@@ -234,7 +249,11 @@ pub fn judge_beside(image: &MemVfs, writer: Process, want: &Want) -> Result<(), 
 /// How many entries a follower gets that begins now.
 fn followed(reader: &Reader, want: &Want) -> Result<usize, String> {
     let failed = |error: Error| format!("a follower: {}", told(&error));
-    let mut follow = reader.follow(Seq::FIRST).map_err(failed)?;
+    let from = match reader.follow(Seq::FIRST) {
+        Err(Error::Pruned { oldest }) => oldest,
+        other => other.map(|_| Seq::FIRST).map_err(failed)?,
+    };
+    let mut follow = reader.follow(from).map_err(failed)?;
     let (mut entries, mut caught_up) = (Vec::new(), 0);
     // What is behind a torn frame is looked at the second time.
     while caught_up < 3 {
@@ -244,7 +263,7 @@ fn followed(reader: &Reader, want: &Want) -> Result<usize, String> {
             other => return Err(format!("a follower: {other:?}")),
         }
     }
-    entries_prefix(entries.into_iter(), want)
+    entries_prefix(from.0 as usize - 1, entries.into_iter(), want)
 }
 
 /// Whether there is a ledger, and that `verify` finds no damage.
@@ -257,18 +276,42 @@ pub fn not_damaged(image: &MemVfs) -> Result<bool, String> {
     }
 }
 
-/// A dense prefix in order, of whole batches, with all that was acknowledged; how many entries.
-pub fn entries_match(entries: impl Iterator<Item = Result<Entry, Error>>, want: &Want) -> Result<usize, String> {
-    let kept = entries_prefix(entries, want)?;
+/// The entries that are kept, and how many have gone before them.
+pub fn from_oldest(answers: &Answers<'_>) -> (usize, Peekable<Entries>) {
+    let mut entries = answers.all(Seq::FIRST).peekable();
+    match entries.peek() {
+        Some(Err(Error::Pruned { oldest })) => (oldest.0 as usize - 1, answers.all(*oldest).peekable()),
+        _ => (0, entries),
+    }
+}
+
+/// A dense prefix in order, of whole batches, with all that was acknowledged and did not go with a prune; how many entries,
+/// with those.
+pub fn entries_match(answers: &Answers<'_>, want: &Want) -> Result<usize, String> {
+    let (gone, entries) = from_oldest(answers);
+    let kept = entries_prefix(gone, entries, want)?;
+    if !want.may_be_gone(gone, kept, matches!(answers, Answers::Ledger(_))) {
+        let must = want.gone;
+        return Err(format!(
+            "THE BEGINNING HAS MOVED: {gone} entries are gone, of {kept} in all; {must} had gone before"
+        ));
+    }
     if kept < want.acked {
         return Err(format!("ACKNOWLEDGED ENTRIES ARE LOST: {kept} are there, {} were acknowledged", want.acked));
     }
     Ok(kept)
 }
 
-/// A dense prefix in order, of whole batches; how many entries.
-pub fn entries_prefix(entries: impl Iterator<Item = Result<Entry, Error>>, want: &Want) -> Result<usize, String> {
-    let mut kept = 0;
+/// A dense prefix in order, of whole batches, but for the first ones, which have gone; how many entries, with those.
+pub fn entries_prefix(
+    gone: usize,
+    entries: impl Iterator<Item = Result<Entry, Error>>,
+    want: &Want,
+) -> Result<usize, String> {
+    if gone > 0 && !want.may_refuse && !want.items.iter().any(|item| item.prunes == Some(gone)) {
+        return Err(format!("the first {gone} entries are gone, and nobody has pruned them"));
+    }
+    let mut kept = gone;
     for entry in entries {
         let entry = entry.map_err(|error| told(&error))?;
         let Some(item) = want.items.get(kept) else {
@@ -325,11 +368,15 @@ impl Answers<'_> {
         }
     }
 
-    pub fn entries(&self, from: Seq) -> taskledger::Result<Vec<Entry>> {
+    fn all(&self, from: Seq) -> Entries {
         match self {
-            Answers::Ledger(ledger) => ledger.entries(from).collect(),
-            Answers::View(view) => view.entries(from).collect(),
+            Answers::Ledger(ledger) => ledger.entries(from),
+            Answers::View(view) => view.entries(from),
         }
+    }
+
+    pub fn entries(&self, from: Seq) -> taskledger::Result<Vec<Entry>> {
+        self.all(from).collect()
     }
 }
 

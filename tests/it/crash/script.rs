@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
 use taskledger::vfs::ops::Vfs as _;
-use taskledger::{Batch, Durability, Error, Expect, Ledger, Maintenance, Options, Seq};
+use taskledger::{At, Batch, Durability, Error, Expect, Ledger, Maintenance, Options, Prune, Seq};
 
-use super::journal::{Fact, Journal, Ticket, key_of_note};
+use super::journal::{Fact, Journal, Ticket, key_of_note, pruned};
 
 /// Where the ledger is; its directory is created by the ledger.
 pub const DIR: &str = "/ledger";
@@ -25,6 +25,12 @@ pub fn options(vfs: &MemVfs) -> Options {
 
 pub fn dir() -> &'static Path {
     Path::new(DIR)
+}
+
+/// A prune of all that may go.
+pub fn everything(forced: bool) -> Prune {
+    let all = Prune::before(At::Seq(Seq(u64::MAX / 4)));
+    if forced { all.forced() } else { all }
 }
 
 /// What a script unwinds with where something fails that it counts on. No panic: nothing is printed.
@@ -257,6 +263,42 @@ impl Script {
 
     pub fn snapshot(&mut self) {
         count_on(self.ledger().snapshot(), "making a snapshot");
+    }
+
+    pub fn prune(&mut self, prune: &Prune) {
+        count_on(self.try_prune(prune), "pruning");
+    }
+
+    /// What is to go is taken down as it is announced; how many segments that is, is not asked.
+    pub fn try_prune(&mut self, prune: &Prune) -> Result<(), Error> {
+        let Some((_, last)) = self.ledger().would_prune(prune)?.seqs else {
+            self.ledger().prune(prune)?;
+            self.journal.pruned(self.vfs.trace_len());
+            return Ok(());
+        };
+        self.vfs.advance_ms(1);
+        let (now, before) = (self.vfs.now_ms(), self.vfs.trace_len());
+        let ticket = self.journal.submit(&[pruned(last.0 as usize)], now, before);
+        let seq = Seq(self.journal.items().len() as u64);
+        let result = self.ledger().prune(prune);
+        let now = self.vfs.trace_len();
+        match &result {
+            Ok(pruning) => {
+                assert_eq!((pruning.entry, pruning.oldest), (Some(seq), Seq(last.0 + 1)), "it does what it would do");
+                self.journal.written(ticket);
+                self.journal.acknowledge(ticket, now);
+                self.journal.pruned(now);
+            }
+            Err(Error::Unknown { .. }) => {}
+            // It is told, and not all of it has gone.
+            Err(_) if self.ledger().head() == seq => {
+                self.journal.written(ticket);
+                self.journal.acknowledge(ticket, now);
+            }
+            Err(_) => self.journal.withdraw(ticket),
+        }
+        self.learn();
+        result.map(drop)
     }
 
     pub fn try_close(&mut self) -> Result<(), Error> {

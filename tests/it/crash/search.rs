@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-use taskledger::Seq;
 use taskledger::vfs::fault::{Choice, Limits, MemVfs, Op};
 use taskledger::vfs::ops::Vfs as _;
 
 use super::journal::{Journal, Want, create};
-use super::oracle::{CLASSES, Class, Judged, entries_match, judge, judge_beside};
+use super::oracle::{Answers, CLASSES, Class, Judged, entries_match, judge, judge_beside};
 use super::script::{DIR, batch_of, options};
 
 /// How far to go.
@@ -55,7 +54,7 @@ const FAILURES_MAX: usize = 4;
 pub struct Search<'a> {
     name: &'a str,
     effort: Effort,
-    seen: HashSet<(u128, usize, usize, bool)>,
+    seen: HashSet<(u128, (usize, usize, usize, bool))>,
     tally: Tally,
     /// How the state came to be, for messages.
     story: Vec<String>,
@@ -99,8 +98,7 @@ impl<'a> Search<'a> {
             let visited = pending.states(&limits, &mut |image, choice| {
                 let print = image.fingerprint();
                 let sampled = one_in(print, 0, share) || is_extreme(choice);
-                let (acked, items, born) = want.key();
-                if sampled && seen.insert((print, acked, items, born)) {
+                if sampled && seen.insert((print, want.key())) {
                     states.push((image, choice.clone(), print));
                 }
             });
@@ -188,7 +186,7 @@ impl<'a> Search<'a> {
             return;
         };
         let opened = image.trace_len();
-        let kept = match entries_match(ledger.entries(Seq::FIRST), want) {
+        let kept = match entries_match(&Answers::Ledger(&ledger), want) {
             Ok(kept) => kept,
             Err(what) => return self.fail(&what),
         };

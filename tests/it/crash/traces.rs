@@ -20,7 +20,13 @@ pub enum Meant {
 
 /// Whether tables are made in the trace with this name.
 pub fn makes_tables(name: &str) -> bool {
-    name.contains("index") || name.contains("snapshot") || name.contains("tables")
+    ["index", "snapshot", "tables", "prune"].iter().any(|made| name.contains(made))
+}
+
+/// Whether sectors are torn in the trace with this name. A floor is many sectors, each of which would be torn at each word
+/// before anybody looks at it; frames are torn in all other traces.
+pub fn is_torn(name: &str) -> bool {
+    !name.contains("prune")
 }
 
 pub type Trace = (&'static str, Meant, fn(&mut Script));
@@ -122,6 +128,7 @@ pub fn all() -> Vec<Trace> {
         ("a snapshot, and more behind it", Both, derived::a_snapshot),
         ("tables that are lost", Both, derived::tables_that_are_lost),
         ("no room for an index", Both, derived::no_room_for_an_index),
+        ("a prune, a kill, and another", Both, derived::a_prune),
         ("a full disk, then room again", Both, |s| {
             s.open();
             s.batch(&[create("a"), large("a", 6000)]);

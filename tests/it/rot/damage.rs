@@ -119,6 +119,19 @@ impl Case {
         matches!(self, Case::Bit { file, at, .. } if golden.is_closed && golden.evidence.is_telling(*file, *at))
     }
 
+    /// Whether it hits one of these files, or files as such.
+    pub fn hits(&self, files: &[usize]) -> bool {
+        match self {
+            Case::Bit { file, .. } | Case::Byte { file, .. } | Case::Cut { file, .. } | Case::Longer { file, .. } => {
+                files.contains(file)
+            }
+            Case::Zeroed((file, _)) | Case::Garbled((file, _)) | Case::Older((file, _), _) => files.contains(file),
+            Case::Swapped(one, other) => files.contains(&one.0) || files.contains(&other.0),
+            Case::Misdirected(to, _) => files.contains(&to.0),
+            Case::Missing(_) | Case::Copied(..) | Case::Exchanged(..) => true,
+        }
+    }
+
     /// Whether a copy stands under a name that is nobody's.
     pub fn is_beside(&self) -> bool {
         matches!(self, Case::Copied(_, name) if name.extension().is_some_and(|end| end == "tmp" || end == "txt"))
@@ -225,7 +238,8 @@ pub fn files(golden: &Golden) -> Vec<Case> {
         cases.push(Case::Missing(file));
         let others = golden.files.iter().enumerate().filter(|(other, _)| *other != file).map(|(_, (path, _))| path);
         cases.extend(others.chain(&names).map(|name| Case::Copied(file, name.clone())));
-        cases.extend((file + 1..count).map(|other| Case::Exchanged(file, other)));
+        let others = (file + 1..count).filter(|other| golden.files[file].1 != golden.files[*other].1);
+        cases.extend(others.map(|other| Case::Exchanged(file, other)));
     }
     cases
 }

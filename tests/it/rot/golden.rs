@@ -12,9 +12,11 @@ use taskledger::vfs::ops::Vfs as _;
 use super::evidence::{Evidence, Files};
 use super::judge::Truth;
 use crate::crash::journal::{create, go, keyed, large, note, note_removed, noted};
-use crate::crash::script::Script;
+use crate::crash::script::{Script, everything};
 use crate::support::Rng;
 
+/// The one whose beginning was pruned.
+pub const PRUNED: &str = "pruned";
 /// The one that a power cut ended.
 pub const CUT_OFF: &str = "cut off";
 
@@ -68,6 +70,21 @@ fn closed(s: &mut Script) {
     s.close();
 }
 
+/// All but one segment went; the floor has a block more than it needs for its header.
+fn pruned(s: &mut Script) {
+    s.open();
+    for n in 0..8 {
+        let task = format!("task-{n}");
+        s.batch(&[create(&task), keyed(note(&task, "planned"), &format!("key-{n}")), large(&task, 1500)]);
+        s.batch(&[go(&task, Ready), go(&task, Running), noted(&format!("note-{n}"), 300)]);
+        s.append(go(&task, Completed));
+    }
+    s.append(note_removed("note-1"));
+    s.prune(&everything(true));
+    s.append(create("behind it"));
+    s.close();
+}
+
 fn cut_off(s: &mut Script) {
     long_life(s);
     s.append(large("task-1", 3000));
@@ -96,7 +113,8 @@ impl Golden {
         let golden = Golden { name, is_closed: !cut, vfs, truth, files, evidence, older };
         let segments = golden.files.iter().filter(|(path, _)| path.extension().is_some()).count();
         let bytes: usize = golden.files.iter().map(|(_, bytes)| bytes.len()).sum();
-        assert!(segments >= SEGMENTS_MIN && bytes >= BYTES_MIN, "{segments} segments with {bytes} bytes");
+        let is_long = segments >= SEGMENTS_MIN && bytes >= BYTES_MIN;
+        assert!(is_long || name == PRUNED, "{segments} segments with {bytes} bytes");
         golden
     }
 
@@ -110,8 +128,16 @@ impl Golden {
         Golden::of(CUT_OFF, cut_off, true)
     }
 
-    pub fn all() -> [Golden; 2] {
-        [Golden::closed(), Golden::cut_off()]
+    /// With a floor in two copies; closed in order.
+    pub fn pruned() -> Golden {
+        let golden = Golden::of(PRUNED, pruned, false);
+        let [one, two] = golden.evidence.floors[..] else { panic!("a floor has two copies") };
+        assert_eq!(golden.files[one].1, golden.files[two].1, "they are the same");
+        golden
+    }
+
+    pub fn all() -> [Golden; 3] {
+        [Golden::closed(), Golden::cut_off(), Golden::pruned()]
     }
 }
 

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use taskledger::vfs::fault::MemVfs;
-use taskledger::{Entries, Entry, Error, History, Level, Seq, Verdict};
+use taskledger::{Entry, Error, History, Level, Seq, Verdict};
 
 use crate::crash::journal::{Item, Want};
-use crate::crash::oracle::{Answers, entries_prefix, fold_matches, message_of, told};
+use crate::crash::oracle::{Answers, entries_prefix, fold_matches, from_oldest, message_of, told};
 use crate::crash::script::{DIR, dir, options};
 
 /// What a ledger held before the damage.
@@ -68,10 +68,11 @@ impl Truth {
             }
         };
         let view = reader.view();
-        self.entries(&Answers::View(view), view.entries(Seq::FIRST), view.seq(), |items| {
-            let tasks: BTreeSet<&str> = items.iter().map(|item| item.task.as_str()).collect();
+        self.entries(&Answers::View(view), view.seq(), |gone, items| {
+            let told = items.iter().filter(|item| item.prunes.is_none());
+            let tasks: BTreeSet<&str> = told.map(|item| item.task.as_str()).collect();
             for task in tasks.into_iter().filter(|task| depth == Depth::All && !task.starts_with("note ")) {
-                history_matches(view.history(task), task, items)?;
+                history_matches(view.history(task), task, gone, items)?;
             }
             Ok(())
         })
@@ -83,11 +84,11 @@ impl Truth {
     fn entries(
         &self,
         answers: &Answers<'_>,
-        entries: Entries,
         last: Seq,
-        more: impl Fn(&[Item]) -> Result<(), String>,
+        more: impl Fn(usize, &[Item]) -> Result<(), String>,
     ) -> Result<Option<usize>, String> {
         let mut refused = None;
+        let (gone, entries) = from_oldest(answers);
         let entries = entries.map_while(|entry| match entry {
             Err(error @ Error::Damaged { .. }) => {
                 refused = Some(error);
@@ -95,13 +96,15 @@ impl Truth {
             }
             entry => Some(entry),
         });
-        let kept = entries_prefix(entries, &self.want);
+        let kept = entries_prefix(gone, entries, &self.want);
         let Some(error) = refused else {
             let kept = kept?;
             let items = &self.want.items[..kept];
-            fold_matches(answers, items)?;
-            more(items)?;
-            return Ok(Some(kept));
+            return match fold_matches(answers, items) {
+                // No entry is left of what a floor stands for.
+                Err(wrong) if gone > 0 && wrong.starts_with("DAMAGED") => Ok(None),
+                other => other.and_then(|()| more(gone, items)).map(|()| Some(kept)),
+            };
         };
         with_coordinates(&error)?;
         // It may be refused in the middle of a batch.
@@ -134,8 +137,7 @@ impl Truth {
         match options(image).open(DIR) {
             Ok(ledger) if ledger.report().created => Err("it was created anew".to_owned()),
             Ok(ledger) => {
-                let (entries, last) = (ledger.entries(Seq::FIRST), ledger.report().last);
-                let kept = self.entries(&Answers::Ledger(&ledger), entries, last, |_| Ok(()));
+                let kept = self.entries(&Answers::Ledger(&ledger), ledger.report().last, |_, _| Ok(()));
                 kept.map_err(|wrong| format!("writing: {wrong}"))
             }
             Err(error) => with_coordinates(&error).map(|()| None).map_err(|wrong| format!("writing: {wrong}")),
@@ -143,9 +145,14 @@ impl Truth {
     }
 }
 
-fn history_matches(history: Result<History, Error>, task: &str, items: &[Item]) -> Result<(), String> {
+fn history_matches(history: Result<History, Error>, task: &str, gone: usize, items: &[Item]) -> Result<(), String> {
     let mut found = history.map_err(|error| told(&error))?;
-    for item in items.iter().filter(|item| item.task == task) {
+    let (went, kept) = items.split_at(gone);
+    let went = went.iter().filter(|item| item.task == task).count() as u64;
+    if found.pruned() != went {
+        return Err(format!("the history of {task} says that {} entries went, and {went} did", found.pruned()));
+    }
+    for item in kept.iter().filter(|item| item.task == task) {
         let entry: Entry = match found.next() {
             None => return Err(format!("the history of {task} is too short")),
             Some(entry) => entry.map_err(|error| told(&error))?,
