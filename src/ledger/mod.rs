@@ -71,6 +71,8 @@ pub mod handle;
 
 mod past;
 
+mod pages;
+
 pub mod orphans;
 
 pub mod prune;
