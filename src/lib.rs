@@ -63,6 +63,7 @@ pub use model::canon::canon;
 pub use model::entry::Entry;
 pub use model::event::{Change, Event, EventKind};
 pub use model::expect::Expect;
+pub use model::history::{HistoryFilter, HistoryPage, HistoryToken};
 pub use model::json::Json;
 pub use model::limits;
 pub use model::notes::{Note, NoteFilter, NotePage, NoteToken};

@@ -74,6 +74,8 @@ pub mod handle;
 
 mod past;
 
+mod pages;
+
 pub mod orphans;
 
 pub mod prune;

@@ -24,6 +24,8 @@ pub mod expect;
 
 pub mod fold;
 
+pub mod history;
+
 pub mod rules;
 
 pub mod notes;

@@ -2,4 +2,5 @@
 //! that answer the same at length, and against the reference model.
 
 mod one;
+mod pages;
 mod world;

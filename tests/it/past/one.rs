@@ -152,7 +152,7 @@ fn damage_of_the_log_changes_no_answer() {
 }
 
 /// Calls of the file system that a question takes.
-fn calls<T>(vfs: &MemVfs, question: impl FnOnce() -> T) -> (usize, T) {
+pub fn calls<T>(vfs: &MemVfs, question: impl FnOnce() -> T) -> (usize, T) {
     let before = vfs.calls();
     let told = question();
     (vfs.calls() - before, told)
