@@ -73,6 +73,8 @@ mod past;
 
 mod pages;
 
+pub mod diff;
+
 pub mod orphans;
 
 pub mod prune;
