@@ -76,6 +76,8 @@ mod past;
 
 mod pages;
 
+pub mod diff;
+
 pub mod orphans;
 
 pub mod prune;

@@ -252,13 +252,32 @@ impl Tasks {
     }
 
     /// What is known of some classes, in order, from a place on, which is left out itself.
-    pub(crate) fn walk(
-        &self,
-        after: Option<(u64, Realm, &str)>,
+    pub(crate) fn walk<'a>(
+        &'a self,
+        after: Option<(u64, Realm, &'a str)>,
+        classes: Classes,
+    ) -> impl Iterator<Item = Result<Known, Unfit>> {
+        self.merge(self.parts.iter(), after, classes)
+    }
+
+    /// As [`Tasks::walk`], of all tasks, also removed ones, but without the parts that end no later than a seq. What had
+    /// entries since is among them, and more.
+    pub(crate) fn touched_since<'a>(
+        &'a self,
+        since: Seq,
+        after: Option<(u64, Realm, &'a str)>,
+    ) -> impl Iterator<Item = Result<Known, Unfit>> {
+        self.merge(self.parts.iter().take_while(move |part| part.end().last > since), after, Class::TASKS)
+    }
+
+    fn merge<'a>(
+        &'a self,
+        parts: impl Iterator<Item = &'a Part>,
+        after: Option<(u64, Realm, &'a str)>,
         classes: Classes,
     ) -> impl Iterator<Item = Result<Known, Unfit>> {
         let recent = std::iter::once(Source::Layer(&self.recent));
-        let sources = recent.chain(self.parts.iter().map(Part::source)).collect();
+        let sources = recent.chain(parts.map(Part::source)).collect();
         let from = after.map_or(0, |(hash, ..)| hash);
         let is_before = move |known: &Known| after.is_some_and(|after| known.place() <= after);
         Merge::new(sources, from, classes).skip_while(move |known| known.as_ref().is_ok_and(is_before))

@@ -93,7 +93,7 @@ impl View {
     }
 
     /// Asks; where a table cannot be read, again without it.
-    fn ask<T>(&self, question: &dyn Fn(&Tasks) -> std::result::Result<T, Untold>) -> Result<T> {
+    pub(crate) fn ask<T>(&self, question: &dyn Fn(&Tasks) -> std::result::Result<T, Untold>) -> Result<T> {
         loop {
             let tasks = Arc::clone(&self.tasks.read().expect("nobody panics with it"));
             let broken = match question(&tasks) {

@@ -35,3 +35,5 @@ pub mod slot;
 pub mod layer;
 
 pub mod tasks;
+
+pub mod diff;

@@ -50,6 +50,7 @@ fn joined(
         let page = ask(next.take().into_iter().fold(filter, HistoryFilter::after));
         assert!(page.entries.len() <= limit && (!page.entries.is_empty() || page.next.is_none()));
         entries.extend(page.entries);
+        assert!(entries.len() < 10_000, "entries are shown again and again");
         next = page.next;
         if next.is_none() {
             return entries;
