@@ -324,3 +324,27 @@ fn a_floor_stands_in_a_directory_whose_name_is_durable() {
     }
     assert!(failed >= 6, "{failed} prunes failed");
 }
+
+#[test]
+fn orphans_whose_entries_were_pruned_are_taken_up_again() {
+    let vfs = MemVfs::new();
+    let ledger = open(&vfs);
+    for (task, attempts) in [("once", 1), ("often", 9)] {
+        ledger.append(task, Event::created()).unwrap();
+        ledger.append(task, Event::to(Ready)).unwrap();
+        ledger.append(task, Event::to(Running).attempts(attempts)).unwrap();
+    }
+    ended(&ledger, 0..4);
+    drop(ledger);
+    let whole = vfs.fork();
+    let ledger = open(&vfs);
+    assert!(ledger.prune(&all()).unwrap().blocked.is_some(), "they stand in the way");
+    assert!(ledger.prune(&all().forced()).unwrap().oldest > Seq(6));
+    drop(ledger);
+    let [here, there] = [open(&vfs), open(&whole)];
+    let recovered = here.recover_orphans(3).unwrap();
+    assert_eq!((recovered.requeued, recovered.failed), (1, 1));
+    assert_eq!(recovered, there.recover_orphans(3).unwrap());
+    assert_eq!(present(&here), present(&there));
+    assert_eq!(here.history("once").unwrap().pruned(), 3);
+}
