@@ -11,7 +11,7 @@ use crate::ledger::derived::index_of;
 use crate::ledger::primitives::Mutex;
 use crate::ledger::segments::{Home, Segments};
 use crate::model::seq::Seq;
-use crate::storage::log::{decode_body, replay_sealed};
+use crate::storage::log::{decode_body, find_frames, replay_sealed};
 use crate::storage::scan::frame_at;
 use crate::storage::segment::FramePlace;
 use crate::storage::table::read::{Table, Unfit};
@@ -170,7 +170,14 @@ impl LogView {
     pub(crate) fn walked(&self, n: usize) -> Result<Vec<FramePlace>> {
         if !self.is_sealed(n) {
             let active = self.segments.get(n)?;
-            return Ok(active.frames.read().expect("no writer panics").clone());
+            let frames = || active.frames.read().expect("no writer panics").clone();
+            let known = frames();
+            if known.is_empty() && self.head >= active.header.base {
+                // It was sealed after this view was made, and what was known of it went when it got its index.
+                find_frames(&active)?;
+                return Ok(frames());
+            }
+            return Ok(known);
         }
         let (segment, named) = self.segments.sealed(n)?;
         if named.last >= segment.header.base && segment.frames.read().expect("no writer panics").is_empty() {

@@ -182,6 +182,14 @@ fn replay(
     Ok((walked, decoder))
 }
 
+/// Walks a segment only to find where its frames are.
+///
+/// # Errors
+/// It cannot be read, or is of a later format.
+pub(crate) fn find_frames(segment: &Segment) -> Result<()> {
+    replay(segment, segment.header.area_end(), &mut |_, _| Ok(())).map(drop)
+}
+
 /// Shows the entries of a segment that has a successor to `visit`, in order. Returned are bad regions that hide no entry.
 ///
 /// # Errors

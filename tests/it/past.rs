@@ -2,6 +2,7 @@
 //! that answer the same at length, and against the reference model.
 
 mod diff;
+mod kept;
 mod one;
 mod pages;
 mod world;
