@@ -145,7 +145,7 @@ impl Options {
         self
     }
 
-    /// The largest size of a segment, in bytes: 16 KiB to 1 GiB, 4 MiB by default. A young ledger starts with 1 MiB
+    /// The largest size of a segment, in bytes: 16 KiB to 1 GiB, 2 MiB by default. A young ledger starts with 1 MiB
     /// or this, whichever is less, and doubles. A batch that needs more gets a segment of its own size.
     #[must_use]
     pub fn segment_size(mut self, bytes: u64) -> Options {

@@ -55,7 +55,7 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 /// Largest segment, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Size at which segments stop doubling unless an option says otherwise, in bytes.
-pub const SEGMENT_BYTES_DEFAULT: u64 = 4 << 20;
+pub const SEGMENT_BYTES_DEFAULT: u64 = 2 << 20;
 /// Size of a young ledger's first segment unless an option says less, in bytes.
 pub const SEGMENT_BYTES_YOUNG: u64 = 1 << 20;
 /// Most events in one segment.
