@@ -281,7 +281,7 @@ pub(crate) fn header_of(kind: TableKind, home: &Home, first: Seq, end: End, name
     }
 }
 
-/// Removes old snapshots: the newest two stay, and of older ones one for each power of two of the distance to the newest,
+/// Removes old snapshots: the newest two stay, and of older ones one for each power of four of the distance to the newest,
 /// so that the past is never far from one.
 ///
 /// # Errors
@@ -302,11 +302,11 @@ pub(crate) fn thin_out(home: &Home) -> Result<()> {
 fn kept(snapshots: &[Seq]) -> Vec<Seq> {
     let Some(newest) = snapshots.last() else { return Vec::new() };
     // The oldest of each, so that what stays now stays when newer ones come.
-    let mut octaves: BTreeMap<Option<u32>, Seq> = BTreeMap::new();
+    let mut steps: BTreeMap<Option<u32>, Seq> = BTreeMap::new();
     for last in snapshots {
-        octaves.entry((newest.0 - last.0).checked_ilog2()).or_insert(*last);
+        steps.entry((newest.0 - last.0).checked_ilog(4)).or_insert(*last);
     }
-    octaves.into_values().chain(snapshots.iter().rev().take(2).copied()).collect()
+    steps.into_values().chain(snapshots.iter().rev().take(2).copied()).collect()
 }
 
 /// Why a table was not made.
@@ -406,15 +406,15 @@ mod tests {
             snapshots.push(Seq(last));
             let kept = kept(&snapshots);
             snapshots.retain(|last| kept.contains(last));
-            assert!(snapshots.len() <= 20, "{snapshots:?}");
+            assert!(snapshots.len() <= 12, "{snapshots:?}");
             let newest: Vec<u64> = snapshots.iter().rev().take(2).map(|last| last.0).collect();
             assert!(newest == [last, last - 10] || newest == [10], "{snapshots:?}");
             // A moment is at most about as far from a snapshot before it as from now.
             for pair in snapshots.windows(2) {
                 let [before, after] = pair else { unreachable!("pairs") };
-                assert!(after.0 - before.0 <= 2 * (last - after.0) + 20, "{snapshots:?}");
+                assert!(after.0 - before.0 <= 16 * (last - after.0) + 40, "{snapshots:?}");
             }
         }
-        assert!(snapshots.len() > 6, "{snapshots:?}");
+        assert!(snapshots.len() > 4, "{snapshots:?}");
     }
 }

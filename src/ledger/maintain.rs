@@ -61,7 +61,7 @@ fn answer(core: &Core, call: Call) {
 /// # Errors
 /// Why one could not be made.
 pub(crate) fn derive(core: &Core) -> Result<()> {
-    derive_until(core, wants_snapshot)?;
+    derive_by(core, due)?;
     mend_floor(core)
 }
 
@@ -95,14 +95,34 @@ pub(crate) fn pace(core: &Core) -> impl FnMut() -> io::Result<()> {
 /// Why it could not be made.
 pub(crate) fn snapshot(core: &Core) -> Result<Seq> {
     core.commit().usable()?;
-    let is_one = |part: &Part| matches!(part, Part::Table(table) if table.header.kind == TableKind::Snapshot);
-    derive_until(core, |parts| parts.first().is_some_and(|newest| !is_one(newest)))?;
+    // What is sealed while it is made is for the next one: where appends come without end, this would have none either.
+    let sealed = core.segments.read().expect("no writer panics").last_base();
+    let covers = |part: &Part| is_snapshot(part) && part.end().last.next() >= sealed;
+    let is_indexed = |part: &Part| matches!(part, Part::Table(_)) && part.end().last.next() >= sealed;
+    derive_by(core, |parts| match parts {
+        _ if parts.iter().any(covers) => Due::Nothing,
+        _ if parts.iter().any(is_indexed) => Due::Snapshot,
+        _ => Due::Index,
+    })?;
     let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
-    Ok(parts.iter().find(|part| is_one(part)).map_or(Seq::ZERO, |part| part.end().last))
+    Ok(parts.iter().find(|part| is_snapshot(part)).map_or(Seq::ZERO, |part| part.end().last))
 }
 
-/// As [`derive`], with another rule for snapshots.
-fn derive_until(core: &Core, wants_snapshot: impl Fn(&[Part]) -> bool) -> Result<()> {
+fn is_snapshot(part: &Part) -> bool {
+    matches!(part, Part::Table(table) if table.header.kind == TableKind::Snapshot)
+}
+
+/// What is to be made next.
+enum Due {
+    /// The index of the oldest segment that has none, if there is one.
+    Index,
+    /// A snapshot of all that has its index.
+    Snapshot,
+    Nothing,
+}
+
+/// Makes what is due, by what there is, until nothing is.
+fn derive_by(core: &Core, due: impl Fn(&[Part]) -> Due) -> Result<()> {
     if core.bell.is_stopped() {
         return Ok(());
     }
@@ -110,16 +130,20 @@ fn derive_until(core: &Core, wants_snapshot: impl Fn(&[Part]) -> bool) -> Result
     let modes = (core.options.dir_mode, core.options.file_mode);
     let mut pause = pace(core);
     loop {
-        while backlog::shorten(core, &mut pause)? {}
         let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
+        match due(&parts) {
+            Due::Nothing => return Ok(()),
+            Due::Index if backlog::shorten(core, &mut pause)? => continue,
+            Due::Index => return Ok(()),
+            Due::Snapshot => {}
+        }
         let segments = core.segments.read().expect("no writer panics").clone();
-        // What was sealed just now has no index yet: that roll rings again.
-        let is_table = |part: &&Part| matches!(part, Part::Table(_));
-        let Some(newest) = parts.first().filter(is_table).filter(|_| wants_snapshot(&parts)) else { return Ok(()) };
+        let tabled = parts.iter().position(|part| matches!(part, Part::Table(_))).unwrap_or(parts.len());
+        let Some(parts @ [newest, ..]) = parts.get(tabled..) else { return Ok(()) };
         // A roll seals first, and lists its segment then.
         let Some(n) = segments.position(newest.end().number).filter(|n| n + 1 < segments.len()) else { return Ok(()) };
         let (_, named) = segments.sealed(n)?;
-        match make_snapshot(&core.home, modes, &named, &parts, &mut pause) {
+        match make_snapshot(&core.home, modes, &named, parts, &mut pause) {
             Ok(table) => {
                 core.unfit.lock().expect("nobody panics with it").retain(|unfit| unfit.path != table.path);
                 core.tasks.write().expect("no reader panics").replace(table);
@@ -131,12 +155,13 @@ fn derive_until(core: &Core, wants_snapshot: impl Fn(&[Part]) -> bool) -> Result
     }
 }
 
-/// Whether there are so many indexes that a snapshot pays: it is written whole, and each index costs every look.
-fn wants_snapshot(parts: &[Part]) -> bool {
+/// What is due where nobody asks: an index for each sealed segment, and a snapshot once there are so many indexes that it pays. It
+/// is written whole, and each index costs every look.
+fn due(parts: &[Part]) -> Due {
     let (mut indexes, mut index_blocks, mut snapshot_blocks) = (0, 0, 0);
     for part in parts {
         match part {
-            Part::Layer { .. } => return false,
+            Part::Layer { .. } => return Due::Index,
             Part::Table(table) if table.header.kind == TableKind::Index => {
                 indexes += 1;
                 index_blocks += table.header.blocks;
@@ -144,7 +169,8 @@ fn wants_snapshot(parts: &[Part]) -> bool {
             Part::Table(table) => snapshot_blocks += table.header.blocks,
         }
     }
-    indexes >= INDEXES_MIN && (index_blocks * 4 >= snapshot_blocks || indexes >= INDEXES_MAX)
+    let pays = indexes >= INDEXES_MIN && (index_blocks * 4 >= snapshot_blocks || indexes >= INDEXES_MAX);
+    if pays { Due::Snapshot } else { Due::Nothing }
 }
 
 /// Makes durable what is written, if it is not yet and nobody is at it.

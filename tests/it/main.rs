@@ -31,6 +31,7 @@ mod prune;
 mod reference;
 mod refusals;
 mod rot;
+mod snapshots;
 mod support;
 mod tickets;
 mod unnamed;
