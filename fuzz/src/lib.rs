@@ -59,7 +59,12 @@ pub fn judge(files: &Files) {
         Err(Error::NoLedger { .. } | Error::Io { .. }) if read_first.is_err() => return,
         Err(other) => panic!("of these files nothing else can be said: {other:?}"),
     };
-    let before: Vec<Entry> = ledger.entries(Seq::FIRST).collect::<Result<_, _>>().expect("a writer has read it all");
+    let before: Vec<Entry> = match ledger.entries(Seq::FIRST).collect() {
+        Ok(before) => before,
+        // An index stands for a sealed segment when the ledger is opened: who reads the segment finds what is wrong with it.
+        Err(Error::Damaged { .. } | Error::Format { .. }) if read_first.is_err() => return,
+        Err(other) => panic!("of these files nothing else can be said: {other:?}"),
+    };
     if let Ok(entries) = &read_first {
         assert_eq!(entries, &before, "a writer finds what a reader finds");
     }
