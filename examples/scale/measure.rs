@@ -89,19 +89,10 @@ fn child(what: &str, dir: &Path) -> Outcome<Figures> {
 /// Ends without closing where there is most to be folded: the last segment is nearly full.
 fn crash(dir: &Path) -> Outcome<Figures> {
     let ledger = Ledger::open(dir)?;
-    let mut n = ledger.head().0;
-    let mut until_roll = || -> Outcome<u64> {
-        let (before, mut batches) = (segments(dir)?, 0);
-        while segments(dir)? <= before {
-            append_batch(&ledger, &mut n)?;
-            batches += 1;
-        }
-        Ok(batches)
-    };
-    until_roll()?;
-    let full = until_roll()?;
+    append_until_roll(&ledger, dir)?;
+    let full = append_until_roll(&ledger, dir)?;
     for _ in 0..full * 9 / 10 {
-        append_batch(&ledger, &mut n)?;
+        append_batch(&ledger)?;
     }
     std::process::exit(0)
 }
@@ -110,11 +101,7 @@ fn crash(dir: &Path) -> Outcome<Figures> {
 fn tables(dir: &Path) -> Outcome<Figures> {
     let buffered = Durability::Buffered { sync_every: Duration::from_secs(1) };
     let ledger = Options::new().durability(buffered).maintenance(Maintenance::Manual).open(dir)?;
-    let before = segments(dir)?;
-    let mut n = ledger.head().0;
-    while segments(dir)? <= before {
-        append_batch(&ledger, &mut n)?;
-    }
+    append_until_roll(&ledger, dir)?;
     let peak = || mib("/proc/self/status", &["VmHWM"]);
     let resting = peak()?;
     let started = Instant::now();
@@ -207,11 +194,7 @@ fn appends(dir: &Path) -> Outcome<Figures> {
     let ledger = Ledger::open(dir)?;
     quantiles("append_quiet", append_some(&ledger, 10_000)?, &TAILS, &mut figures);
     // A roll, so that there is something to be put into a snapshot.
-    let before = segments(dir)?;
-    let mut n = ledger.head().0;
-    while segments(dir)? <= before {
-        append_batch(&ledger, &mut n)?;
-    }
+    append_until_roll(&ledger, dir)?;
     let done = AtomicBool::new(false);
     let taken = std::thread::scope(|scope| -> Outcome<_> {
         let snapshot = scope.spawn(|| {
@@ -231,11 +214,7 @@ fn appends(dir: &Path) -> Outcome<Figures> {
     ledger.close()?;
     let ledger = Options::new().segment_size(1 << 20).open(dir)?;
     // The active one may be larger: only those that follow it are small.
-    let active = segments(dir)?;
-    let mut n = ledger.head().0;
-    while segments(dir)? <= active {
-        append_batch(&ledger, &mut n)?;
-    }
+    append_until_roll(&ledger, dir)?;
     let before = segments(dir)?;
     let taken = append_some(&ledger, 100_000)?;
     figures.push(("append_with_rolls_count".to_owned(), (segments(dir)? - before) as f64));
@@ -254,11 +233,21 @@ fn append_some(ledger: &Ledger, count: u64) -> Outcome<Vec<Duration>> {
     Ok(taken)
 }
 
-fn append_batch(ledger: &Ledger, n: &mut u64) -> Outcome<()> {
+/// Appends until the next segment begins; how many batches that took.
+fn append_until_roll(ledger: &Ledger, dir: &Path) -> Outcome<u64> {
+    let (before, mut batches) = (segments(dir)?, 0);
+    while segments(dir)? <= before {
+        append_batch(ledger)?;
+        batches += 1;
+    }
+    Ok(batches)
+}
+
+fn append_batch(ledger: &Ledger) -> Outcome<()> {
     let mut batch = Batch::new();
-    for _ in 0..1000 {
+    let from = ledger.head().0;
+    for n in from..from + 1000 {
         batch.push(format!("filler-{n}"), Event::created().meta("queue", "filler"), Expect::Any);
-        *n += 1;
     }
     ledger.commit(batch)?;
     Ok(())
