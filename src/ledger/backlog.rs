@@ -13,7 +13,6 @@ use crate::error::Result;
 use crate::ledger::core::Core;
 use crate::ledger::derived::{Unmade, make_index};
 use crate::ledger::options::Maintenance;
-use crate::ledger::tasks::Part;
 
 /// So many sealed segments may have no index when an append that has rolled returns: who opens after a crash folds them.
 pub(crate) const LAG_MAX: usize = 1;
@@ -44,8 +43,7 @@ pub(crate) fn help(core: &Core, may_wait: bool) {
 
 /// How many sealed segments have no index.
 pub(crate) fn layers(core: &Core) -> usize {
-    let tasks = core.tasks.read().expect("no writer panics");
-    tasks.parts().iter().filter(|part| matches!(part, Part::Layer { .. })).count()
+    core.tasks.read().expect("no writer panics").layers()
 }
 
 /// As [`shorten`], by one who holds `indexing`.
@@ -54,14 +52,11 @@ fn index_oldest(core: &Core, pause: &mut dyn FnMut() -> io::Result<()>) -> Resul
     loop {
         let parts = Arc::clone(core.tasks.read().expect("no writer panics").parts());
         let segments = core.segments.read().expect("no writer panics").clone();
-        let Some(part) = parts.iter().rev().find(|part| matches!(part, Part::Layer { .. })) else { return Ok(false) };
-        // A roll seals first, and lists its segment then.
-        let Some(n) = segments.position(part.end().number).filter(|n| n + 1 < segments.len()) else { return Ok(false) };
-        let (segment, named) = segments.sealed(n)?;
+        let Some(part) = parts.iter().rev().find(|part| part.is_layer()) else { return Ok(false) };
+        let Some((segment, named)) = segments.sealed_as(part.end().number)? else { return Ok(false) };
         match make_index(&core.home, modes, &segment, &named, part, pause) {
             Ok(table) => {
-                core.unfit.lock().expect("nobody panics with it").retain(|unfit| unfit.path != table.path);
-                core.tasks.write().expect("no reader panics").replace(table);
+                core.take_in(table);
                 core.indexes.lock().expect("nobody panics with it").remove(&segment.header.number);
                 segment.frames.write().expect("no reader panics").clear();
                 return Ok(true);

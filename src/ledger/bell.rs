@@ -4,6 +4,7 @@
 //! Invariant: a wish is put down before the bell is rung, and the bell is rung through the lock under which the
 //! thread looks, so that no wish is missed.
 
+use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -140,6 +141,14 @@ impl Bell {
     /// Whether the thread is to go.
     pub(crate) fn is_stopped(&self) -> bool {
         self.state.lock().map_or(true, |state| state.stopped)
+    }
+
+    /// Whether something long may go on.
+    ///
+    /// # Errors
+    /// The thread is to go: the ledger was closed.
+    pub(crate) fn go_on(&self) -> io::Result<()> {
+        if self.is_stopped() { Err(io::Error::other("the ledger was closed")) } else { Ok(()) }
     }
 
     fn urgent(&self, state: &mut State, sync_every: Duration) -> Option<Call> {

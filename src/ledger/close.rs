@@ -1,7 +1,5 @@
 //! Coming to rest: making durable what was placed, and the frames that say so (vouch and close).
 
-use std::io;
-
 use crate::error::Result;
 use crate::ledger::backlog;
 use crate::ledger::core::{Commit, Core, Status};
@@ -129,7 +127,7 @@ impl Core {
         } else {
             drop(commit);
         }
-        let mut go_on = || if self.bell.is_stopped() { Err(io::Error::other("it was closed")) } else { Ok(()) };
+        let mut go_on = || self.bell.go_on();
         while go_on().is_ok() && backlog::shorten(self, &mut go_on).unwrap_or(false) {}
     }
 }

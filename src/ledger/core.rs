@@ -33,7 +33,7 @@ use crate::storage::frame::{FrameKind, FrameSeed};
 use crate::storage::identity::Identity;
 use crate::storage::live::Live;
 use crate::storage::segment::Segment;
-use crate::storage::table::read::Unfit;
+use crate::storage::table::read::{Table, Unfit};
 use crate::storage::table::record::{Class, hash_of};
 use crate::vfs::ops::{Process, Vfs};
 
@@ -345,6 +345,12 @@ impl Core {
                 Err(Untold::Unfit(unfit)) => self.mend(&unfit)?,
             }
         }
+    }
+
+    /// Goes by a table that was made just now.
+    pub(crate) fn take_in(&self, table: Arc<Table>) {
+        self.unfit.lock().expect("nobody panics with it").retain(|unfit| unfit.path != table.path);
+        self.tasks.write().expect("no reader panics").replace(table);
     }
 
     /// Does without a table that cannot be read: what it covers is read from the log, or from other tables. It is made again

@@ -129,8 +129,7 @@ fn fold_once(
                 gaps.extend(replayed?.into_iter().map(|gap| (segment.path.clone(), gap)));
                 tasks.seal(segment.header.number);
                 let part = tasks.parts().first().cloned().expect("it was sealed just now");
-                let layers = tasks.parts().iter().filter(|part| matches!(part, Part::Layer { .. })).count();
-                if layers > LAYERS_MAX
+                if tasks.layers() > LAYERS_MAX
                     && let Some(modes) = keep
                     && let Ok(index) = make_index(home, modes, segment, &named, &part, &mut || Ok(()))
                 {

@@ -85,7 +85,7 @@ pub(crate) fn pace(core: &Core) -> impl FnMut() -> io::Result<()> {
         while let Some(call) = core.bell.due(sync_every) {
             answer(core, call);
         }
-        if core.bell.is_stopped() { Err(io::Error::other("the ledger was closed")) } else { Ok(()) }
+        core.bell.go_on()
     }
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn snapshot(core: &Core) -> Result<Seq> {
     // What is sealed while it is made is for the next one: where appends come without end, this would have none either.
     let sealed = core.segments.read().expect("no writer panics").last_base();
     let covers = |part: &Part| is_snapshot(part) && part.end().last.next() >= sealed;
-    let is_indexed = |part: &Part| matches!(part, Part::Table(_)) && part.end().last.next() >= sealed;
+    let is_indexed = |part: &Part| !part.is_layer() && part.end().last.next() >= sealed;
     derive_by(core, |parts| match parts {
         _ if parts.iter().any(covers) => Due::Nothing,
         _ if parts.iter().any(is_indexed) => Due::Snapshot,
@@ -138,15 +138,12 @@ fn derive_by(core: &Core, due: impl Fn(&[Part]) -> Due) -> Result<()> {
             Due::Snapshot => {}
         }
         let segments = core.segments.read().expect("no writer panics").clone();
-        let tabled = parts.iter().position(|part| matches!(part, Part::Table(_))).unwrap_or(parts.len());
+        let tabled = parts.iter().position(|part| !part.is_layer()).unwrap_or(parts.len());
         let Some(parts @ [newest, ..]) = parts.get(tabled..) else { return Ok(()) };
-        // A roll seals first, and lists its segment then.
-        let Some(n) = segments.position(newest.end().number).filter(|n| n + 1 < segments.len()) else { return Ok(()) };
-        let (_, named) = segments.sealed(n)?;
+        let Some((_, named)) = segments.sealed_as(newest.end().number)? else { return Ok(()) };
         match make_snapshot(&core.home, modes, &named, parts, &mut pause) {
             Ok(table) => {
-                core.unfit.lock().expect("nobody panics with it").retain(|unfit| unfit.path != table.path);
-                core.tasks.write().expect("no reader panics").replace(table);
+                core.take_in(table);
                 thin_out(&core.home)?;
             }
             Err(Unmade::Unfit(unfit)) => core.mend(&unfit)?,

@@ -144,6 +144,15 @@ impl Segments {
         Ok((segment, next.header.predecessor.expect("it names the one before it")))
     }
 
+    /// As [`Segments::sealed`], by its number; `None` for one that has no successor here. A roll seals what the active segment
+    /// came to first, and lists its successor then.
+    ///
+    /// # Errors
+    /// As [`Segments::sealed`].
+    pub(crate) fn sealed_as(&self, number: u64) -> Result<Option<(Arc<Segment>, Predecessor)>> {
+        self.position(number).filter(|n| n + 1 < self.len()).map(|n| self.sealed(n)).transpose()
+    }
+
     /// Adds a segment that was made just now.
     pub(crate) fn push(&mut self, segment: Arc<Segment>) {
         let (last, base) = self.name_of(self.len() - 1);

@@ -98,6 +98,11 @@ impl Part {
         }
     }
 
+    /// Whether memory holds it, for want of a table.
+    pub(crate) fn is_layer(&self) -> bool {
+        matches!(self, Part::Layer { .. })
+    }
+
     pub(crate) fn source(&self) -> Source<'_> {
         match self {
             Part::Table(table) => Source::Table(table),
@@ -122,6 +127,11 @@ impl Tasks {
 
     pub(crate) fn parts(&self) -> &Arc<Vec<Part>> {
         &self.parts
+    }
+
+    /// How many parts have no table.
+    pub(crate) fn layers(&self) -> usize {
+        self.parts.iter().filter(|part| part.is_layer()).count()
     }
 
     pub(crate) fn hash_of(&self, realm: Realm, key: &str) -> u64 {
@@ -195,7 +205,7 @@ impl Tasks {
         let hash = self.hash_of(realm, key);
         // One that says it is the first needs no look at the tables, which cost more the more of them do not have it.
         let before = match entry.version {
-            Some(1) => self.recent.get(hash, realm, key).cloned(),
+            Some(1) => self.recent(hash, realm, key).cloned(),
             _ => self.find(hash, realm, key)?,
         };
         let slot = Slot::after(before.as_ref().map(|held| &*held.slot), entry, origin).map_err(Unfolded::Entry)?;

@@ -3,9 +3,9 @@
 //! Takes no lock and opens nothing for writing. Never stops at the first finding. Beside a living writer it looks up
 //! to the durable end as of its start: what is written behind that meanwhile is read, and makes no finding but a remark.
 //!
-//! Segments are read by several threads (inspect.rs) where there is much to read, and what they hold is folded in order by one (pass.rs). Indexes and
-//! snapshots are compared with that fold, and are never what it rests on. Where all tasks and notes would take more memory than
-//! is allowed the log is read again for each range of their hashes; the findings are the same.
+//! Segments are read by several threads (inspect.rs) where there is much to read, and what they hold is folded in order by one
+//! (pass.rs). Indexes and snapshots are compared with that fold, and are never what it rests on. Where all tasks and notes would
+//! take more memory than is allowed the log is read again for each range of their hashes; the findings are the same.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
