@@ -17,6 +17,8 @@ from pathlib import Path
 from zlib import crc32
 
 from canon import canon, siphash13
+from table import Table, read_floor, read_table
+from wire import Body, Broken, Damaged, Unknown, u
 
 LEDGER_BYTES, HEADER_BYTES, SEAL_BYTES, FRAME_HEADER_BYTES, FRAME_ALIGN = 4096, 4096, 64, 32, 8  # as on the page
 SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX, SEGMENT_EVENTS_MAX, FRAME_TEXT_BYTES_MAX = 16384, 1 << 30, 262144, 32 << 20
@@ -36,74 +38,7 @@ FIELDS = ["seq", "task", "note", "version", "at", "said", "event", "inferred", "
           "value", "error", "metadata", *TIMES, "actor", "reason", "cause", "key"]
 
 
-class Damaged(Exception):
-    """Something that was acknowledged cannot be read: message, file, byte, first seq lost."""
-
-
-class Unknown(Exception):
-    """A format, or a part of it, that this reader does not know."""
-
-
-class Broken(Exception):
-    """A body whose checksum is right and whose content is not."""
-
-
-def u(data, at, size):
-    return int.from_bytes(data[at:at + size], "little")
-
-
 # ---------------------------------------------------------------- bodies
-
-class Body:
-    """Takes values off the front of a body."""
-
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def raw(self, size):
-        if size > len(self.data) - self.at:
-            raise Broken("the body ends too early")
-        self.at += size
-        return self.data[self.at - size:self.at]
-
-    def byte(self):
-        return self.raw(1)[0]
-
-    def varint(self, bits=64):
-        first = self.byte()
-        if first > 253:
-            raise Broken(f"{first} starts no varint")
-        n = first if first < 251 else u(self.raw(1 << first - 250), 0, 8)
-        if n >> bits:
-            raise Broken(f"{n} has more than {bits} bits")
-        return n
-
-    def signed(self):
-        n = self.varint()
-        return -(n + 1) // 2 if n & 1 else n // 2
-
-    def bytes(self):
-        return self.raw(self.varint())
-
-    def text(self):
-        try:
-            return self.bytes().decode("utf-8")
-        except UnicodeDecodeError as err:
-            raise Broken(str(err)) from None
-
-    def list(self, element, *bits):
-        count = self.varint()
-        if count > len(self.data) - self.at:  # every element takes a byte or more
-            raise Broken("a list longer than the body")
-        return [element(*bits) for _ in range(count)]
-
-    def extra(self):
-        return self.varint(16), self.varint(16), self.bytes()
-
-    def end(self):
-        if self.at != len(self.data):
-            raise Broken("bytes left over")
-
 
 def entries_of(body, seq, time, names):
     """The entries of a frame. `names`: the tasks and the notes that its segment has named; grows."""
@@ -276,6 +211,9 @@ class Segment:
             self.slot = u(slot, 12, 4), u(slot, 16, 8), u(slot, 24, 8), u(slot, 32, 8), u(slot, 40, 4)
         if before is None:
             need(self.before[0] == 0 and base == 1, "the segments before it are missing", 112)
+        elif isinstance(before, Table):
+            if self.before != (before.number, before.end, before.last, before.chain) or base != before.last + 1:
+                raise Damaged("the floor is not of the segment before it", name, 112, 1)
         else:
             need(self.before[0] == number - 1 and self.before[2] == base - 1 and HEADER_BYTES <= self.before[1] <= before.limit,
                  "it does not follow the one before it", 112)
@@ -309,6 +247,7 @@ class Segment:
         """Entries of complete batches; the place behind them (byte, seq, chain); gaps; the highest watermark."""
         at, seq, epoch, time, gaps, mark = HEADER_BYTES, self.base, self.epoch, self.base_time, 0, 0
         names, entries, frames, unfinished = {"task": [], "note": []}, [], [], False
+        self.frames = []  # of events, in complete batches
         whole = at, seq, chain
         while True:
             found = ((p, self.frame_at(p, end, seq, epoch, time, unfinished)) for p in self.places(at, end))
@@ -326,6 +265,7 @@ class Segment:
             if not unfinished:
                 for place, f in frames:
                     entries += self.entries_at(place, f, names)
+                    self.frames += [(place, f)] if f[4] else []
                 frames, whole = [], (at, seq, chain)
         behind = (self.header_at(p, end) for p in self.places(at, end))
         return entries, whole, gaps, max([mark] + [f[3] for f in behind if f])
@@ -356,12 +296,18 @@ def read_log(directory, entries):
     inode = (directory / "LEDGER").stat().st_ino
     ledger = {"identity": d[32:72], "uuid": d[32:48], "key": d[48:64], "inode": inode}
     live, segments, log = read_live(directory / "live", ledger), [], directory / "log"
-    names = [path.name for path in log.glob("*")]
-    for n, name in enumerate(sorted(name for name in names if re.fullmatch(r"[0-9]{10}-[0-9]{20}\.log", name)), 1):
-        segments.append(Segment(log, name, n, ledger, segments[-1] if segments else None))
-    if not segments:
+    names = sorted(path.name for path in log.glob("*") if re.fullmatch(r"[0-9]{10}-[0-9]{20}\.log", path.name))
+    if not names:
         raise Damaged("every segment is missing", "log", 0, 1)
-    history, chain, gaps = History(ledger["key"]), 0, 0
+    floor, first = None, 1
+    if int(names[0][:10]) > 1:
+        floor = read_floor(directory, ledger, int(names[0][11:31]) - 1, names[0])
+        first = floor.number + 1
+    for n, name in enumerate((name for name in names if int(name[:10]) >= first), first):
+        segments.append(Segment(log, name, n, ledger, segments[-1] if segments else floor))
+    if not segments:
+        raise Damaged("the segments behind the floor are missing", "log", 0, floor.last + 1)
+    history, chain, gaps, tables = History(ledger["key"], floor), floor.chain if floor else 0, 0, int(floor is not None)
     for s, after in zip(segments, segments[1:] + [None]):
         if s.base_time != history.time:
             raise Damaged("its base time is not that of the last entry", s.name, 88, s.base)
@@ -370,6 +316,7 @@ def read_log(directory, entries):
             history.add(e, s.name)
             entries.append(e)
         gaps += passed
+        tables += after is not None and is_index_of(directory, ledger, s, after, history, new)
         if after and seq != after.base or after and not passed and at == after.before[1] and chain != after.before[3]:
             raise Damaged("it is not what its successor vouches for", s.name, at, seq)
         chain = after.before[3] if after else chain
@@ -379,17 +326,45 @@ def read_log(directory, entries):
     if seq <= durable:
         raise Damaged(f"entries up to {durable} were durable", s.name, at, seq)
     return (f"segments={len(segments)} entries={len(entries)} last={seq - 1} end={s.name}:{at} chain={chain:08x} "
-            f"durable={durable} gaps={gaps} torn={int(any(s.data[at:s.limit]))} live={live}")
+            f"durable={durable} gaps={gaps} torn={int(any(s.data[at:s.limit]))} tables={tables} live={live}")
+
+
+def is_index_of(directory, ledger, s, after, history, entries):
+    """Whether there is an index of a segment that says what the segment's entries do."""
+    table = read_table(directory / "idx" / s.name.replace(".log", ".idx"), "index", ledger)
+    if not table or (table.number, table.end, table.last, table.chain, table.first) != (*after.before, s.base):
+        return False
+    touched = {subject_of(e) for e in entries} - {None}
+    frames = [(f[2], p, f[5]) for p, f in s.frames]
+    return touched == table.records.keys() and frames == table.frames and all(
+        history.says(subject, *record[1:]) for subject, record in table.records.items())
+
+
+def subject_of(e):
+    return next(((what, e[what]) for what in ("task", "note") if what in e), None)
 
 
 class History:
     """What entries say of those before them: times, versions, backs, states, key backs and digests."""
 
-    def __init__(self, key):
-        self.key, self.time, self.last, self.last_keyed, self.state = key, 0, {}, {}, {}
+    def __init__(self, key, floor):
+        self.key, self.time = key, floor.at if floor else 0
+        self.last, self.last_keyed, self.state, self.at = {}, {}, {}, {}
+        for subject, (_, kind, version, seq, time, keyed) in floor.records.items() if floor else []:
+            self.last[subject], self.at[subject] = (seq, version), time
+            self.state[subject] = kind == 10 if subject[0] == "note" else (kind, STATES[kind]) if kind < 9 else None
+            if keyed:
+                self.last_keyed[subject] = keyed[-1]
+
+    def says(self, subject, kind, version, seq, time, keyed):
+        """Whether a record of a table says of a task or note what the entries up to here do."""
+        state = self.state[subject]
+        mine = state and state[0] if subject[0] == "task" else 10 if state else 11
+        return ((9 if mine is None else mine, (seq, version), time, keyed[-1] if keyed else None)
+                == (kind, self.last[subject], self.at[subject], self.last_keyed.get(subject)))
 
     def add(self, e, name):
-        subject, seq = next(((what, e[what]) for what in ("task", "note") if what in e), None), e["seq"]
+        subject, seq = subject_of(e), e["seq"]
 
         def need(true, what):
             if not true:
@@ -400,7 +375,7 @@ class History:
         if subject is None:
             return
         need((e["back"], e["version"] - 1) == self.last.get(subject, (0, 0)), "version or back")
-        self.last[subject] = seq, e["version"]
+        self.last[subject], self.at[subject] = (seq, e["version"]), e["at"]
         before, after, kind = e.get("from"), e.get("to"), e["event"]
         if "note" in e:  # its state is whether it is there
             need(kind == "noted" or self.state.get(subject), "kind")

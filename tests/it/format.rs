@@ -10,4 +10,5 @@ mod listing;
 mod mended;
 pub mod mutated;
 mod offsets;
+mod pruned;
 mod second;

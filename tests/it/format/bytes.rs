@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use taskledger::vfs::fault::MemVfs;
-use taskledger::{Entry, Error, Level, Maintenance, Options, Seq, VerifyReport};
+use taskledger::{Entry, Error, Level, Maintenance, Options, VerifyReport};
 
 /// Where the ledger is, in memory.
 pub const DIR: &str = "/golden";
@@ -144,6 +144,15 @@ pub fn alone(files: &Files, frames: &[Frame]) -> Files {
     Files::from([("LEDGER".to_owned(), files["LEDGER"].clone()), (name, segment)])
 }
 
+/// The ledger's files in a world, but for `lock`.
+pub fn of_world(vfs: &MemVfs) -> Files {
+    let files = vfs.files().into_iter().map(|path| {
+        let bytes = vfs.read_file(&path).expect("a file that is listed can be read");
+        (path.strip_prefix(DIR).expect("all files are the ledger's").display().to_string(), bytes)
+    });
+    files.filter(|(name, _)| name != "lock").collect()
+}
+
 /// These files in memory, with nobody at work.
 pub fn in_memory(files: &Files) -> MemVfs {
     let vfs = MemVfs::new();
@@ -157,9 +166,10 @@ pub fn options(vfs: &MemVfs) -> Options {
     Options::new().vfs(Arc::new(vfs.clone())).segment_size(16 << 10).maintenance(Maintenance::Manual)
 }
 
-/// All entries, as a reader sees them.
+/// All entries there are, as a reader sees them.
 pub fn read(options: Options, dir: &Path) -> Result<Vec<Entry>, Error> {
-    options.open_read_only(dir)?.view().entries(Seq::FIRST).collect()
+    let reader = options.open_read_only(dir)?;
+    reader.view().entries(reader.report().oldest).collect()
 }
 
 pub fn read_files(files: &Files) -> Result<Vec<Entry>, Error> {
@@ -168,7 +178,8 @@ pub fn read_files(files: &Files) -> Result<Vec<Entry>, Error> {
 
 /// Opening for writing, then the entries.
 pub fn write_files(files: &Files) -> Result<Vec<Entry>, Error> {
-    options(&in_memory(files)).open(DIR)?.entries(Seq::FIRST).collect()
+    let ledger = options(&in_memory(files)).open(DIR)?;
+    ledger.entries(ledger.report().oldest).collect()
 }
 
 pub fn verify_files(files: &Files) -> Result<VerifyReport, Error> {

@@ -77,15 +77,7 @@ pub fn make() -> Files {
 
     let story = Story::open(torn);
     end(&story);
-    let mut files = Files::new();
-    for path in story.vfs.files() {
-        let name = path.strip_prefix(DIR).expect("all files are the ledger's").display().to_string();
-        if name != "lock" {
-            let bytes = story.vfs.read_file(&path).expect("a file that is listed can be read");
-            files.insert(name, bytes);
-        }
-    }
-    files
+    bytes::of_world(&story.vfs)
 }
 
 /// Every kind of event, every state, keys, causes, attempts given and counted.
@@ -249,6 +241,25 @@ pub fn committed() -> Files {
     listing::read(&dir().join("golden"))
 }
 
+/// The folder `name` holds these files and what must be read from them.
+pub fn check_files(name: &str, files: &Files) {
+    let folder = dir().join(name);
+    if blesses() {
+        // Names change with the seqs in them.
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("the folder can be made");
+    }
+    for (path, bytes) in files {
+        let file = path.rsplit('/').next().unwrap_or(path);
+        check(&format!("{name}/{file}.hex"), &to_hex(bytes));
+        assert!(from_hex(&to_hex(bytes)) == *bytes, "{path}: what is committed loses nothing");
+    }
+    let committed = listing::read(&folder);
+    assert!(committed.keys().eq(files.keys()) && committed == *files, "as many files, and the same");
+    let entries = bytes::read_files(&committed).expect("the golden ledger can be read");
+    check(&format!("{name}/entries.jsonl"), &json_lines(&entries));
+}
+
 /// One line of JSON for each entry.
 pub fn json_lines(entries: &[Entry]) -> String {
     entries.iter().map(|entry| serde_json::to_string(entry).expect("an entry is JSON") + "\n").collect()
@@ -287,20 +298,8 @@ pub fn same_lines(name: &str, found: &str, golden: &str) {
 
 #[test]
 fn the_code_still_writes_and_reads_the_golden_bytes() {
-    let files = make();
-    if blesses() {
-        // Names change with the seqs in them.
-        let _ = std::fs::remove_dir_all(dir().join("golden"));
-        std::fs::create_dir_all(dir().join("golden")).expect("the folder can be made");
-    }
-    for (name, bytes) in &files {
-        let name = name.rsplit('/').next().unwrap_or(name);
-        check(&format!("golden/{name}.hex"), &to_hex(bytes));
-        assert!(from_hex(&to_hex(bytes)) == *bytes, "{name}: what is committed loses nothing");
-    }
-    assert!(committed().keys().eq(files.keys()) && committed() == files, "as many files, and the same");
+    check_files("golden", &make());
     let entries = bytes::read_files(&committed()).expect("the golden ledger can be read");
-    check("golden/entries.jsonl", &json_lines(&entries));
     check("canon.txt", &canon_lines(&entries));
 }
 

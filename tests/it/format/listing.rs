@@ -50,6 +50,8 @@ pub fn read(dir: &Path) -> Files {
             let name = match stem.rsplit_once('.') {
                 Some((_, "log")) => format!("log/{stem}"),
                 Some((_, "idx")) => format!("idx/{stem}"),
+                Some((name, "snap")) if name.contains('-') => format!("floor/{stem}"),
+                Some((_, "snap")) => format!("snap/{stem}"),
                 _ => stem,
             };
             let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -9,7 +9,8 @@ use taskledger::vfs::fault::MemVfs;
 use taskledger::{Batch, Error, Event, Expect, Finding, Ledger, Options, Severity, TaskState};
 
 use super::bytes::{
-    DIR, EVENTS, FRAME_HEADER, Files, frames, options, put, read, read_files, segment_name, set_in_page, verify_files,
+    DIR, EVENTS, FRAME_HEADER, Files, frames, of_world, options, put, read, read_files, segment_name, set_in_page,
+    verify_files,
 };
 use super::golden::{canon_lines, committed, dir, json_lines, make, same_lines};
 use super::hostile::{impossible_notes, with_last};
@@ -44,7 +45,7 @@ fn on_disk(files: &Files) -> tempfile::TempDir {
 }
 
 /// Both readers must read the same, to the letter.
-fn both_read(files: &Files) -> Option<(String, String)> {
+pub fn both_read(files: &Files) -> Option<(String, String)> {
     let ledger = on_disk(files);
     let entries = read(Options::new(), ledger.path()).expect("this crate reads it");
     let found = reader(&[], ledger.path())?;
@@ -59,7 +60,7 @@ fn both_read(files: &Files) -> Option<(String, String)> {
 }
 
 /// Both readers must refuse, and the second one must print nothing from the lost seq on.
-fn both_refuse(files: &Files, first_lost: u64) {
+pub fn both_refuse(files: &Files, first_lost: u64) {
     let ledger = on_disk(files);
     let refused = read(Options::new(), ledger.path());
     assert!(matches!(refused, Err(Error::Damaged { seq: Some(seq), .. }) if seq.0 == first_lost), "{refused:?}");
@@ -76,7 +77,7 @@ fn the_second_reader_reads_the_golden_ledger() {
     let Some((lines, summary)) = both_read(&committed()) else { return };
     let golden = std::fs::read_to_string(dir().join("golden/entries.jsonl")).expect("it is there");
     same_lines("entries.jsonl", &lines, &golden);
-    assert!(summary.contains("segments=5 ") && summary.contains("gaps=0 torn=0"), "{summary}");
+    assert!(summary.contains("segments=5 ") && summary.contains("gaps=0 torn=0 tables=4"), "{summary}");
 }
 
 #[test]
@@ -226,8 +227,7 @@ fn wide() -> Files {
         }
     }
     ledger.close().expect("it closes");
-    let names = vfs.files().into_iter().map(|path| (path.clone(), vfs.read_file(&path).expect("it is there")));
-    names.map(|(path, bytes)| (path.strip_prefix(DIR).expect("below").display().to_string(), bytes)).collect()
+    of_world(&vfs)
 }
 
 fn by_chance(rng: &mut Rng, ledger: &Ledger) -> Event {
