@@ -21,7 +21,7 @@ use crate::model::seq::Seq;
 use crate::storage::cursor::Cursor;
 use crate::storage::identity;
 use crate::storage::live::{self, Mark};
-use crate::storage::log::{Listing, check_place, list};
+use crate::storage::log::{Listing, check_place, list, missing_between};
 use crate::storage::names;
 use crate::storage::segment::Segment;
 use crate::vfs::ops::{Access, Watch};
@@ -194,10 +194,7 @@ impl Beside {
             let kept = kept_of(&self.home, listing)?;
             return match kept.segments.first() {
                 Some((first, base, _)) if *first > next => Err(Error::Pruned { oldest: *base }),
-                _ => {
-                    let what = format!("the segments between number {} and {number} are missing", before.header.number);
-                    Err(Error::damaged(&path, None, Some(before.header.base), what))
-                }
+                _ => Err(missing_between(before, number, &path)),
             };
         }
         let segment = Segment::open(&*self.home.vfs, path, number, base, Access::Read)?;

@@ -13,7 +13,7 @@ use crate::ledger::primitives::Mutex;
 use crate::model::seq::Seq;
 use crate::storage::floors;
 use crate::storage::identity::Identity;
-use crate::storage::log::{Listing, check_place};
+use crate::storage::log::{Listing, check_place, missing_between};
 use crate::storage::names;
 use crate::storage::segment::{Predecessor, Segment};
 use crate::vfs::ops::{Access, Vfs};
@@ -58,8 +58,9 @@ impl Segments {
         for (pair, (.., path)) in named.windows(2).zip(listing.segments.iter().skip(1)) {
             let [(before, base), (after, next)] = pair else { unreachable!("pairs") };
             if before + 1 != *after {
-                let what = format!("the segments between number {before} and {after} are missing");
-                return Err(Error::damaged(path, None, Some(*base), what));
+                let home_path = names::segment(&home.dir, *before, *base);
+                let before = Segment::open(&*home.vfs, home_path, *before, *base, Access::Read)?;
+                return Err(missing_between(&before, *after, path));
             }
             if base > next {
                 let what = format!("its base seq {next} is below that of the segment before, {base}");

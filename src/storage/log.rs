@@ -108,12 +108,19 @@ pub(crate) fn check_place(segment: &Segment, before: Option<&Segment>, identity:
             }
             Ok(())
         }
-        (Some(before), _) => {
-            let what =
-                format!("the segments between number {} and {} are missing", before.header.number, header.number);
-            Err(Error::damaged(path, None, Some(before.header.base), what))
-        }
+        (Some(before), _) => Err(missing_between(before, header.number, path)),
     }
+}
+
+/// What to say where there is no segment between one and the one with this number and path. What is lost begins behind the
+/// end that the one before was sealed with; where its seal cannot be read, no earlier than with itself.
+pub(crate) fn missing_between(before: &Segment, number: u64, path: &Path) -> Error {
+    let lost = match before.seal_slot() {
+        Ok(SealSlot::Sealed(seal)) => seal.last.next(),
+        _ => before.header.base,
+    };
+    let what = format!("the segments between number {} and {number} are missing", before.header.number);
+    Error::damaged(path, None, Some(lost), what)
 }
 
 /// What the log was found to be.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use taskledger::vfs::fault::{CallKind, Effect, Fault, MemVfs};
-use taskledger::{Batch, Error, Event, Expect, Ledger, Seq};
+use taskledger::{Batch, Error, Event, Expect, Ledger, Level, Seq, Severity};
 
 use super::{DIR, EIO, drain, large, manual, seqs, two};
 
@@ -128,10 +128,13 @@ fn a_segment_that_has_gone_is_an_error() {
     assert_eq!(beside.next().unwrap().unwrap().seq, Seq(1));
     let error = beside.next().unwrap().unwrap_err();
     let missing = |error: &Error| {
-        matches!(error, Error::Damaged { seq: Some(_), .. })
+        matches!(error, Error::Damaged { seq: Some(Seq(2)), .. })
             && error.to_string().contains("the segments between number 1 and 3 are missing")
     };
     assert!(missing(&error), "{error}");
     let error = manual(&vfs.spawn()).open_read_only(DIR).unwrap_err();
     assert!(missing(&error), "neither does it open: {error}");
+    let report = manual(&vfs.spawn()).verify(DIR, Level::Content, &mut |_| ()).unwrap();
+    let lost: Vec<_> = report.findings.iter().filter(|found| found.severity == Severity::Damage).collect();
+    assert!(matches!(&lost[..], [found] if found.seqs.is_some_and(|(first, _)| first == Seq(2))), "{lost:?}");
 }
