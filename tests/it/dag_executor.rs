@@ -4,6 +4,7 @@
 mod exact;
 mod history;
 mod kill;
+mod pruned;
 mod refusals;
 mod runs;
 mod suite;

@@ -6,6 +6,8 @@
 //! is asked by folding fewer of them. Where the rules leave open which of two broken rules a refusal names, it gives
 //! both codes and any of them will do.
 
+mod pruned;
+mod rules;
 mod words;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -13,6 +15,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use serde_json::Value;
 use taskledger::{TaskRecord, TaskState};
 
+use rules::{is_legal, is_legal_of_note, keys_after};
+
+pub use pruned::RefPrune;
+pub use rules::key_of_note;
 pub use words::batch_of;
 
 /// How far ahead of the clock a stated time may lie.
@@ -32,6 +38,8 @@ pub enum RefKind {
     Observed(TaskState),
     Removed,
     Noted,
+    /// Of no task: entries have gone.
+    Pruned,
 }
 
 /// A fact as its caller states it. `Some(None)` takes a field away.
@@ -146,6 +154,8 @@ pub enum RefRefusal {
 pub struct Reference {
     pub entries: Vec<RefEntry>,
     pub tasks: HashMap<String, RefTask>,
+    /// In their order.
+    pub prunes: Vec<RefPrune>,
 }
 
 /// Where a state may go; nothing is said here about staying.
@@ -224,7 +234,12 @@ impl Reference {
         let Some(known) = first else { return Ok(None) };
         let events = batch.iter().filter(|item| item.event.is_some()).count();
         let before = self.entries.iter().filter(|entry| entry.batch == known).count();
-        if events == before { Ok(first) } else { Err(RefRefusal::Key) }
+        match events == before {
+            // The receipt has gone with the entries; that of a single event is remembered with its key.
+            true if before > 1 && known < self.oldest() => Err(RefRefusal::Rules(vec!["PRUNED"])),
+            true => Ok(first),
+            false => Err(RefRefusal::Rules(vec!["KEY", "PRUNED"])),
+        }
     }
 
     fn apply_item(&mut self, item: &RefItem, now: u64, batch: u64) -> Result<(), RefRefusal> {
@@ -320,9 +335,11 @@ impl Reference {
 
     /// As of a seq: the entries up to it, folded anew.
     pub fn as_of_seq(&self, seq: u64) -> Reference {
-        let mut then = Reference::default();
+        let mut then = Reference { prunes: self.prunes.clone(), ..Reference::default() };
         for entry in self.entries.iter().filter(|entry| entry.seq <= seq) {
-            then.fold(entry);
+            if entry.event.kind != RefKind::Pruned {
+                then.fold(entry);
+            }
             then.entries.push(entry.clone());
         }
         then
@@ -339,9 +356,9 @@ impl Reference {
         self.entries.last().is_some_and(|entry| !entry.last_of_batch)
     }
 
-    /// The entries of one task.
+    /// The entries of one task that there still are.
     pub fn history(&self, task: &str) -> Vec<&RefEntry> {
-        self.entries.iter().filter(|entry| entry.task == task).collect()
+        self.kept().filter(|entry| entry.task == task && entry.event.kind != RefKind::Pruned).collect()
     }
 
     /// The notes that are there, by key: what each says, and what else is known of it.
@@ -364,56 +381,6 @@ fn place(entry: &RefEntry) -> RefPlace {
 
 fn untimed(event: &RefEvent) -> RefEvent {
     RefEvent { stated: None, ..event.clone() }
-}
-
-/// The key of the note that this names.
-pub fn key_of_note(subject: &str) -> Option<&str> {
-    subject.strip_prefix("note ")
-}
-
-/// A note is noted, and removed where it is there; it has none of the fields of a task.
-fn is_legal_of_note(value: Option<&Value>, event: &RefEvent) -> bool {
-    let RefEvent { actor, reason, cause, key, stated, value: says, .. } = event.clone();
-    let plain = RefEvent { actor, reason, cause, key, stated, value: says, ..RefEvent::new(event.kind) };
-    match event.kind {
-        RefKind::Noted => *event == plain,
-        RefKind::Removed => *event == plain && value.is_some(),
-        _ => false,
-    }
-}
-
-fn is_legal(record: Option<&TaskRecord>, event: &RefEvent) -> bool {
-    if event.kind == RefKind::Noted {
-        return false;
-    }
-    let states_times =
-        event.created.is_some() || event.updated.is_some() || event.started.is_some() || event.finished.is_some();
-    if states_times && !matches!(event.kind, RefKind::Observed(_)) {
-        return false;
-    }
-    let Some(record) = record else { return matches!(event.kind, RefKind::Created | RefKind::Observed(_)) };
-    match event.kind {
-        RefKind::Created => false,
-        RefKind::To(to) if to == record.state => !ends(to),
-        RefKind::To(to) => moves_from(record.state).contains(&to),
-        RefKind::Requeued(to) => {
-            matches!(record.state, TaskState::Running | TaskState::Retrying)
-                && matches!(to, TaskState::Pending | TaskState::Ready)
-        }
-        RefKind::Updated | RefKind::Observed(_) | RefKind::Removed => true,
-        RefKind::Noted => unreachable!("refused above"),
-    }
-}
-
-fn keys_after(record: Option<&TaskRecord>, event: &RefEvent) -> usize {
-    let mut keys: Vec<&String> = record.map_or(Vec::new(), |record| record.metadata.keys().collect());
-    for (key, value) in &event.metadata {
-        keys.retain(|&has| has != key);
-        if value.is_some() {
-            keys.push(key);
-        }
-    }
-    keys.len()
 }
 
 fn fold_record(before: Option<TaskRecord>, entry: &RefEntry) -> Option<TaskRecord> {

@@ -31,6 +31,7 @@ fn event(event: &RefEvent) -> String {
         RefKind::Observed(state) => format!("observed {state}"),
         RefKind::Removed => "removed".to_owned(),
         RefKind::Noted => "noted".to_owned(),
+        RefKind::Pruned => "pruned".to_owned(),
     };
     let mut also = |name: &str, value: Option<String>| {
         if let Some(value) = value {

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use taskledger::{At, Ledger, Options, Reader, Seq};
+use taskledger::{At, Error, Ledger, Options, Reader, Seq};
 
 use super::answers::{Depth, check_ledger, check_view};
 use super::cut::{Journal, power_cut};
 use super::ops::{Cut, Ending};
 use super::pair::{Pair, Place};
+use crate::reference::Reference;
 use crate::support::ClockVfs;
 
 impl Pair<'_> {
@@ -29,6 +30,7 @@ impl Pair<'_> {
         self.open();
         let report = self.ledger().report();
         assert_eq!((report.created, report.last.0), (false, self.model.head()));
+        assert_eq!(report.oldest.0, self.model.oldest(), "what a prune has told has happened, and nothing else");
         self.tally.count_if("bytes left out", report.left_out.is_some());
         // What opening shows stays, whatever comes.
         self.journal.tells(self.moment(), self.model.head(), self.model.head());
@@ -55,7 +57,7 @@ impl Pair<'_> {
         let kept = self.read_only().view().seq().0;
         assert!(kept >= known.safe, "ACKNOWLEDGED ENTRIES ARE LOST: seq {kept} is the last, after {known:?}");
         assert!(kept <= known.placed, "seq {kept} was not appended by then: {known:?}");
-        self.model = self.model.as_of_seq(kept);
+        self.model = self.model.cut_to(kept);
         assert!(!self.model.ends_within_a_batch(), "half a batch: seq {kept} is the last");
         for (_, receipt) in &mut self.submitted {
             // Nobody may remember what is gone.
@@ -80,21 +82,36 @@ impl Pair<'_> {
         self.sync();
         self.look_beside();
 
-        let (ledger, model, tally) = (self.ledger(), &self.model, self.tally);
+        let (ledger, model) = (self.ledger(), &self.model);
         let seq = seq % (model.head() + 1);
-        let view = ledger.as_of(At::Seq(Seq(seq))).expect("it is there");
-        assert!(view.is_final(), "an entry that is there stays where it is");
-        check_view(&view, &model.as_of_seq(seq), limit, Depth::Whole, tally);
-
+        self.look_back(At::Seq(Seq(seq)), &model.as_of_seq(seq), limit);
         let first = model.entries.first().map_or(0, |entry| entry.at);
         let span = model.head_at() - first + 3;
         let millis = (first + millis % span).saturating_sub(1);
-        let view = ledger.as_of(At::Millis(millis)).expect("times are never ahead");
-        assert_eq!(view.is_final(), model.head_at() > millis, "the ledger has passed {millis}");
-        check_view(&view, &model.as_of_time(millis), limit, Depth::Whole, tally);
+        self.look_back(At::Millis(millis), &model.as_of_time(millis), limit);
 
         let ahead = ledger.as_of(At::Seq(Seq(model.head() + 1))).expect_err("nothing is there yet");
         assert_eq!(ahead.code(), "AHEAD");
+    }
+
+    /// The past, of which the model is this.
+    fn look_back(&self, at: At, then: &Reference, limit: usize) {
+        let got = self.ledger().as_of(at);
+        if then.head() + 1 < then.oldest() {
+            let refused = got.expect_err("nobody can say how it was before what was pruned");
+            let said = matches!(refused, Error::Pruned { oldest } if oldest.0 == then.oldest());
+            assert!(said, "{at:?}: {refused}, and {} is the oldest", then.oldest());
+            self.tally.count("asked for what was pruned");
+            return;
+        }
+        let view = got.expect("it is there, and times are never ahead");
+        match at {
+            At::Millis(millis) => {
+                assert_eq!(view.is_final(), self.model.head_at() > millis, "the ledger has passed {millis}");
+            }
+            _ => assert!(view.is_final(), "an entry that is there stays where it is"),
+        }
+        check_view(&view, then, limit, Depth::Whole, self.tally);
     }
 
     /// Those who read beside the writer see what is durable: one who comes now, and one who was there before.
@@ -114,21 +131,32 @@ impl Pair<'_> {
         let model = self.model.as_of_seq(seen);
         let check = |reader: &Reader| {
             assert_eq!(reader.report().writer.is_some(), beside, "a writer lives");
+            let oldest = reader.report().oldest.0;
+            // Where a power cut has interrupted a prune, the next writer finishes it.
+            let may_be = if beside { vec![model.oldest()] } else { model.oldest_ever().collect() };
+            assert!(may_be.contains(&oldest), "{oldest} is the oldest, and may be {may_be:?}");
+            self.tally.count_if("prunes left unfinished by a power cut", oldest != model.oldest());
+            let model = model.whose_oldest_is(oldest);
             check_view(reader.view(), &model, 1 + seen as usize % 3, Depth::Quick, self.tally);
         };
         let fresh = self.read_only();
         check(&fresh);
         let reader = match self.reader.take() {
             None => fresh,
-            Some((mut reader, before)) => {
-                check_view(reader.view(), &self.model.as_of_seq(before), 2, Depth::Quick, self.tally);
+            Some((mut reader, before, oldest)) => {
+                // What was pruned since then it may have, or not.
+                if oldest == self.model.oldest() {
+                    check_view(reader.view(), &self.model.as_of_seq(before), 2, Depth::Quick, self.tally);
+                }
                 reader.refresh().expect("nothing is damaged");
                 check(&reader);
                 self.tally.count_if("refreshes that show more", seen > before);
+                self.tally.count_if("refreshes after a prune", oldest != self.model.oldest());
                 reader
             }
         };
-        self.reader = Some((reader, seen));
+        let oldest = reader.report().oldest.0;
+        self.reader = Some((reader, seen, oldest));
     }
 
     /// Opens it as another process does that only reads.

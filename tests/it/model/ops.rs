@@ -41,6 +41,15 @@ pub enum Op {
     Clock(i64),
     Maintain,
     Reopen(Ending),
+    /// A task comes to its end with an output that takes half of a small segment.
+    Wide(usize),
+    /// So many of the latest entries are to stay, and all of them that belong to what has not come to its end; or those go, too.
+    /// It may be the last thing that is done.
+    Prune {
+        kept: u64,
+        forced: bool,
+        then: Option<Ending>,
+    },
     Look {
         seq: u64,
         millis: u64,
@@ -282,6 +291,9 @@ pub fn op() -> impl Strategy<Value = Op> {
         4 => (-700_000..700_000_i64).prop_map(Op::Clock),
         2 => Just(Op::Maintain),
         3 => ending().prop_map(Op::Reopen),
+        4 => (0..TASKS.len()).prop_map(Op::Wide),
+        3 => (0..20_u64, prop::bool::weighted(0.6), option::of(ending()))
+            .prop_map(|(kept, forced, then)| Op::Prune { kept, forced, then }),
         5 => (prop::bool::weighted(0.3), any::<usize>(), page_size())
             .prop_map(|(start, which, limit)| Op::Page { start, which, limit }),
         2 => Just(Op::Refresh),

@@ -45,8 +45,8 @@ pub struct Pair<'t> {
     bursts: usize,
     pub journal: Journal,
     walks: Vec<Walk>,
-    /// One who reads beside the writer, and the last entry that it has seen.
-    pub reader: Option<(Reader, u64)>,
+    /// One who reads beside the writer, the last entry that it has seen, and the oldest one that there was.
+    pub reader: Option<(Reader, u64, u64)>,
     /// Whether all is compared after each operation.
     thorough: bool,
     pub tally: &'t Tally,
@@ -107,7 +107,7 @@ impl Pair<'_> {
     }
 
     /// Notes that the model has got entries which the ledger is about to be asked for.
-    fn places(&mut self) {
+    pub fn places(&mut self) {
         self.journal.places(self.moment(), self.model.head());
     }
 
@@ -205,6 +205,15 @@ impl Pair<'_> {
                 self.tells(self.model.head());
             }
             Op::Reopen(ending) => self.reopen(ending),
+            Op::Wide(task) => {
+                let output = Some(Some(serde_json::Value::from("w".repeat(8 << 10))));
+                let event = RefEvent { output, ..RefEvent::new(RefKind::Observed(TaskState::Completed)) };
+                self.commit(vec![RefItem { task: TASKS[task].to_owned(), event: Some(event), expect: RefExpect::Any }]);
+            }
+            Op::Prune { kept, forced, then } => {
+                self.prune(kept, forced);
+                then.into_iter().for_each(|ending| self.reopen(ending));
+            }
             Op::Look { seq, millis, limit } => self.look(seq, millis, limit),
             Op::Page { start, which, limit } => self.page(start, which, limit),
             Op::Refresh => self.look_beside(),

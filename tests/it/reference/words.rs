@@ -1,6 +1,6 @@
 //! The model's words in the product's, and the product's answers held against the model's.
 
-use taskledger::{Batch, Entry, Error, Event, Expect, Receipt, Seq};
+use taskledger::{Batch, Entry, Error, Event, EventKind, Expect, Receipt, Seq};
 
 use super::{RefEntry, RefEvent, RefExpect, RefItem, RefKind, RefReceipt, RefRefusal, key_of_note};
 
@@ -50,11 +50,21 @@ impl RefEntry {
     pub fn difference(&self, got: &Entry) -> Option<String> {
         let found =
             (got.seq.0, got.subject().map(|subject| subject.to_string()), got.version, got.at, got.said, got.from);
-        let expected = (self.seq, Some(self.task.clone()), Some(self.version), self.at, self.said, self.from);
-        let event = self.event.to_event();
+        let (task, version) = match self.event.kind {
+            RefKind::Pruned => (None, None),
+            _ => (Some(self.task.clone()), Some(self.version)),
+        };
+        let expected = (self.seq, task, version, self.at, self.said, self.from);
         if found != expected {
-            Some(format!("an entry is {found:?}, and should be {expected:?}"))
-        } else if got.event != event {
+            return Some(format!("an entry is {found:?}, and should be {expected:?}"));
+        }
+        if self.event.kind == RefKind::Pruned {
+            // What it has as output is said where prunes are tested.
+            let same = got.event.kind() == EventKind::Pruned && got.event.actor() == self.event.actor.as_deref();
+            return (!same).then(|| format!("seq {} is {:?}, and should tell of a prune", got.seq, got.event));
+        }
+        let event = self.event.to_event();
+        if got.event != event {
             Some(format!("the event of seq {} is {:?}, and should be {event:?}", got.seq, got.event))
         } else {
             None
@@ -73,6 +83,7 @@ impl RefEvent {
             RefKind::Observed(state) => Event::observed(state),
             RefKind::Removed => Event::removed(),
             RefKind::Noted => Event::noted(self.value.clone().unwrap_or_default()),
+            RefKind::Pruned => unreachable!("nobody but the ledger can say so"),
         };
         if self.inferred {
             event = event.inferred();
