@@ -324,14 +324,17 @@ struct Floor {
     offset: u64,
 }
 
+/// Written at a time where a file is filled with zeros: as segments are, since it decides how fast later writes are.
+const FILL_BYTES: usize = 64 << 10;
+
 impl Floor {
     const FILE_BYTES: u64 = 32 << 20;
 
     fn new(path: &Path, bytes: usize) -> Outcome<Floor> {
         let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path)?;
-        let zeros = vec![0; 1 << 20];
-        for n in 0..Floor::FILE_BYTES >> 20 {
-            file.write_all_at(&zeros, n << 20)?;
+        let zeros = vec![0; FILL_BYTES];
+        for n in 0..Floor::FILE_BYTES / FILL_BYTES as u64 {
+            file.write_all_at(&zeros, n * FILL_BYTES as u64)?;
         }
         file.sync_data()?;
         Ok(Floor { file, bytes: vec![7; bytes], offset: 0 })

@@ -156,12 +156,14 @@ const EVENT_BYTES: usize = 80;
 /// What one of 100 events in a batch takes, about.
 const GROUPED_EVENT_BYTES: usize = 25;
 const BARE_BYTES: u64 = 32 << 20;
+/// Written at a time where a file is filled with zeros: as segments are, since it decides how fast later writes are.
+const FILL_BYTES: usize = 64 << 10;
 
 fn bare_file(path: &Path) -> Outcome<File> {
     let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path)?;
-    let zeros = vec![0; 1 << 20];
-    for n in 0..BARE_BYTES >> 20 {
-        file.write_all_at(&zeros, n << 20)?;
+    let zeros = vec![0; FILL_BYTES];
+    for n in 0..BARE_BYTES / FILL_BYTES as u64 {
+        file.write_all_at(&zeros, n * FILL_BYTES as u64)?;
     }
     file.sync_data()?;
     Ok(file)

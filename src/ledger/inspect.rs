@@ -290,8 +290,8 @@ fn sound(
         let what = format!("it has places of {} frames, and the segment has {}", table.header.places, places.len());
         return Err(Box::new(warning("TABLE_WRONG", path, None, what)));
     }
-    for (n, wanted) in (0..).zip(places) {
-        let place = table.place(n).map_err(|unfit| warning("TABLE_DAMAGED", path, None, unfit.what))?;
+    for ((n, wanted), place) in (0..).zip(places).zip(table.all_places()) {
+        let place = place.map_err(|unfit| warning("TABLE_DAMAGED", path, None, unfit.what))?;
         if place != *wanted {
             let what = format!(
                 "it says that frame {n} begins with seq {} at byte {}, and that is seq {} at byte {}",

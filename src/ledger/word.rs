@@ -21,7 +21,7 @@ impl Word {
 
     /// To be followed by [`Word::wake`].
     pub(crate) fn change(&self) {
-        self.value.fetch_add(1, Ordering::Release);
+        self.value.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Sleeps until it is not `seen`; may wake early, so look again.
@@ -48,25 +48,37 @@ use portable::Sleepers;
 
 #[cfg(all(target_os = "linux", not(any(test, miri))))]
 mod futex {
+    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use rustix::thread::futex::{self, Flags, Timespec};
 
     use crate::ledger::primitives::AtomicU32;
 
-    /// The system knows them.
+    /// The system knows them. It is asked only where there are some: most flights carry nobody who sleeps.
+    ///
+    /// One that sleeps is counted before the system compares the word, and who wakes looks at the count after the word has
+    /// changed. Both are in one order with each other (SeqCst, and the barrier that futex(2) has before it compares): either
+    /// the count is seen, or the change is.
     #[derive(Debug, Default)]
-    pub(super) struct Sleepers;
+    pub(super) struct Sleepers {
+        count: AtomicU32,
+    }
 
     impl Sleepers {
         pub(super) fn sleep(&self, word: &AtomicU32, seen: u32, most: Option<Duration>) {
             // Where it is too long to be said, there is no limit.
             let most = most.and_then(|most| Timespec::try_from(most).ok());
             // Every outcome (woken, value changed, interrupted, too late) means: look again.
+            self.count.fetch_add(1, Ordering::SeqCst);
             let _ = futex::wait(word, Flags::PRIVATE, seen, most.as_ref());
+            self.count.fetch_sub(1, Ordering::SeqCst);
         }
 
         pub(super) fn wake(&self, word: &AtomicU32, most: u32) -> bool {
+            if self.count.load(Ordering::SeqCst) == 0 {
+                return false;
+            }
             let woken = futex::wake(word, Flags::PRIVATE, most.min(i32::MAX as u32));
             woken.expect("waking through a valid word cannot fail") > 0
         }

@@ -56,8 +56,8 @@ pub(crate) fn check(table: &Table, pause: &mut dyn FnMut() -> io::Result<()>) ->
     if header.kind == TableKind::Snapshot && (counts, noted) != (header.counts, header.noted) {
         return unfit("its counts are not those of its records".to_owned());
     }
-    for (block, fence) in (0..).zip(fences.finish(header.blocks)) {
-        if table.fence(block)? != fence {
+    for (block, (found, fence)) in table.all_fences().zip(fences.finish(header.blocks)).enumerate() {
+        if found? != fence {
             return unfit(format!("the fence of block {block} is not that of its records"));
         }
     }
@@ -65,8 +65,8 @@ pub(crate) fn check(table: &Table, pause: &mut dyn FnMut() -> io::Result<()>) ->
         return unfit("its filter is not that of its records".to_owned());
     }
     let mut last = None;
-    for n in 0..header.places {
-        let place = table.place(n)?;
+    for (n, place) in table.all_places().enumerate() {
+        let place = place?;
         let follows =
             last.is_none_or(|(first, offset, at)| first < place.first && offset < place.offset && at <= place.at);
         if !follows || place.first > header.last || place.offset >= header.end {

@@ -232,12 +232,25 @@ impl Table {
         Ok(found)
     }
 
-    /// What the fences say of a block of records, counted from 0.
+    /// What the fences say of each block of records.
+    pub(super) fn all_fences(&self) -> impl Iterator<Item = Result<Fence, Unfit>> {
+        (0..self.header.fence_blocks()).flat_map(move |n| {
+            let block = self.fences(n);
+            let count = FENCES.min(self.header.blocks - n * FENCES);
+            (0..count).map(move |fence| block.as_ref().map(|block| fence_in(block, fence)).map_err(Unfit::clone))
+        })
+    }
+
+    /// The places of all frames.
     ///
     /// # Errors
-    /// A block cannot be read.
-    pub(super) fn fence(&self, block: u64) -> Result<Fence, Unfit> {
-        Ok(fence_in(&self.fences(block / FENCES)?, block % FENCES))
+    /// A block cannot be read; then there is an error in place of each of its places.
+    pub(crate) fn all_places(&self) -> impl Iterator<Item = Result<FramePlace, Unfit>> {
+        (0..self.header.places.div_ceil(PLACES)).flat_map(move |n| {
+            let block = self.block(self.header.places_from() + n);
+            let count = PLACES.min(self.header.places - n * PLACES);
+            (0..count).map(move |place| block.as_ref().map(|block| self.place_in(block, place)).map_err(Unfit::clone))
+        })
     }
 
     /// The place of a frame, counted from 0.
