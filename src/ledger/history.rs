@@ -11,7 +11,7 @@ use crate::model::entry::Entry;
 use crate::model::seq::Seq;
 use crate::model::subject::Realm;
 use crate::storage::codec::columns::Stored as StoredEvent;
-use crate::storage::log::{Decoder, LogEntry, decode_body};
+use crate::storage::decoder::{Decoder, LogEntry, decode_body, decode_one};
 use crate::storage::scan::{Frame, frame_at};
 use crate::storage::segment::Segment;
 
@@ -53,13 +53,13 @@ pub(crate) struct Picker<'a> {
     pub read: usize,
 }
 
-/// A frame that was read, without the events that were given.
+/// A frame that was read.
 #[derive(Debug)]
 struct Picked {
     segment: Arc<Segment>,
-    offset: u64,
-    first: Seq,
-    events: Vec<Option<StoredEvent>>,
+    frame: Frame,
+    /// All of its events but those that were given; once a second one is asked for.
+    events: Option<Vec<Option<StoredEvent>>>,
 }
 
 #[derive(Debug)]
@@ -131,14 +131,14 @@ impl Picker<'_> {
     /// # Errors
     /// It cannot be read back, or is another one.
     pub(crate) fn take(&mut self, seq: Seq, version: u64) -> Result<StoredEvent> {
-        let holds = |frame: &Picked| seq >= frame.first && seq.0 - frame.first.0 < frame.events.len() as u64;
-        let frame = match self.frame.take().filter(holds) {
-            Some(frame) => self.frame.insert(frame),
+        let event = match self.frame.as_mut().filter(|picked| picked.holds(seq)) {
+            Some(picked) => picked.again(seq)?,
             None => {
                 let (segment, frame) = self.log.frame_with(seq)?;
                 self.read += frame.body.len();
-                let events = decode_body(&segment, &frame)?.into_iter().map(Some).collect();
-                self.frame.insert(Picked { segment, offset: frame.offset, first: frame.header.first, events })
+                let event = decode_one(&segment, &frame, seq)?;
+                self.frame = Some(Picked { segment, frame, events: None });
+                event
             }
         };
         let realm = self.realm;
@@ -147,13 +147,29 @@ impl Picker<'_> {
             let is_linked = links.back < seq && (version == 1) == (links.back == Seq::ZERO);
             is_linked && entry.version == Some(version) && named.realm() == Some(realm)
         };
-        let event = frame.events.get_mut((seq.0 - frame.first.0) as usize).and_then(Option::take);
         let Some(mut stored) = event.filter(fits) else {
+            let picked = self.frame.as_ref().expect("a frame was read");
             let what = format!("an entry of a {}'s history is missing", realm.word());
-            return Err(Error::damaged(&frame.segment.path, frame.offset, Some(seq), what));
+            return Err(Error::damaged(&picked.segment.path, picked.frame.offset, Some(seq), what));
         };
         stored.entry.set_subject(Some(realm.subject(self.key)));
         Ok(stored)
+    }
+}
+
+impl Picked {
+    fn holds(&self, seq: Seq) -> bool {
+        let header = &self.frame.header;
+        seq >= header.first && seq.0 - header.first.0 < u64::from(header.count)
+    }
+
+    /// Another event of the frame. Where one is asked for, more may be, so that all are made.
+    fn again(&mut self, seq: Seq) -> Result<Option<StoredEvent>> {
+        let events = match &mut self.events {
+            Some(events) => events,
+            none => none.insert(decode_body(&self.segment, &self.frame)?.into_iter().map(Some).collect()),
+        };
+        Ok(events.get_mut((seq.0 - self.frame.header.first.0) as usize).and_then(Option::take))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::layer::{Held, Layer};
 use crate::model::rules::Refusal;
 use crate::model::seq::Seq;
 use crate::model::slot::{Live, Slot};
-use crate::storage::log::LogEntry;
+use crate::storage::decoder::LogEntry;
 use crate::storage::table::read::{Table, Unfit};
 use crate::storage::table::record::{Class, hash_of};
 

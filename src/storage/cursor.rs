@@ -12,7 +12,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result, seqs};
 use crate::model::entry::Entry;
 use crate::model::seq::Seq;
-use crate::storage::log::{Decoder, check_sealed, unknown_frame};
+use crate::storage::decoder::Decoder;
+use crate::storage::log::{check_sealed, unknown_frame};
 use crate::storage::scan::{
     FRAME_GUESS_BYTES, GAPS_MAX, Position, SEARCHED_BODIES_MAX, Stop, Tail, WINDOW_BYTES, Window, look_behind,
     next_frame, tail, walk,

@@ -22,6 +22,8 @@ pub mod floors;
 
 pub mod scan;
 
+pub mod decoder;
+
 pub mod log;
 
 pub mod cursor;

@@ -4,12 +4,12 @@
 //! what its densest content can expand to, a larger one holds a large text and expands little.
 
 use bincode::config::{self, Config};
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Encode};
 
 use crate::model::limits::{FRAME_BYTES_MAX, FRAME_BYTES_TARGET};
 
 const SMALL_BODY: usize = 2 * FRAME_BYTES_TARGET;
-/// An empty string takes one byte on disk and 24 in memory; nothing expands more.
+/// An empty text takes one byte on disk and 24 in memory where it is copied; nothing expands more.
 const SMALL_LIMIT: usize = 32 * SMALL_BODY;
 const LARGE_LIMIT: usize = 2 * FRAME_BYTES_MAX;
 
@@ -18,11 +18,11 @@ pub(super) fn encode<T: Encode>(value: &T) -> Vec<u8> {
     bincode::encode_to_vec(value, config::standard()).expect("columns of numbers and texts always encode")
 }
 
-/// Decodes a body, all of it.
+/// Decodes a body, all of it; what borrows is not copied.
 ///
 /// # Errors
 /// What the decoder says, or that bytes are left over.
-pub(super) fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, String> {
+pub(super) fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, String> {
     if bytes.len() <= SMALL_BODY {
         decode_with(bytes, config::standard().with_limit::<SMALL_LIMIT>())
     } else {
@@ -30,8 +30,8 @@ pub(super) fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, String> {
     }
 }
 
-fn decode_with<T: Decode<()>, C: Config>(bytes: &[u8], config: C) -> Result<T, String> {
-    let (value, read) = bincode::decode_from_slice(bytes, config).map_err(|error| error.to_string())?;
+fn decode_with<'a, T: BorrowDecode<'a, ()>, C: Config>(bytes: &'a [u8], config: C) -> Result<T, String> {
+    let (value, read) = bincode::borrow_decode_from_slice(bytes, config).map_err(|error| error.to_string())?;
     if read != bytes.len() {
         return Err(format!("{} bytes are left over", bytes.len() - read));
     }

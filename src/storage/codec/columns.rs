@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Encode};
 
 use crate::model::entry::Entry;
 use crate::model::event::{Change, Event, EventKind, Times};
@@ -47,9 +47,9 @@ pub(super) const CLEARS_STARTED: u8 = 1 << 4;
 pub(super) const CLEARS_FINISHED: u8 = 1 << 5;
 pub(super) const TIMES_MASK: u8 = (1 << 6) - 1;
 
-/// All columns of one frame.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Body {
+/// All columns of one frame; texts are those of a writer, or lie in the bytes that are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct Body<Text> {
     /// Kind in the low four bits; inferred, last of its batch, names a new task or note, keyed.
     pub heads: Vec<u8>,
     /// State before in the high four bits, state after in the low four; 15 for none.
@@ -59,7 +59,7 @@ pub(super) struct Body {
     /// The task or note, by its number in this segment.
     pub numbers: Vec<u32>,
     /// The task or note, by its key, where the segment has not named it before; it gets the next number of its kind.
-    pub ids: Vec<String>,
+    pub ids: Vec<Text>,
     pub versions: Vec<u64>,
     /// Seq less that of the event before of the same task or note, from version 2 on.
     pub backs: Vec<u64>,
@@ -69,10 +69,10 @@ pub(super) struct Body {
     pub saids: Vec<i64>,
     pub attempts: Vec<u32>,
     /// JSON: outputs, and what notes say.
-    pub outputs: Vec<String>,
-    pub errors: Vec<String>,
+    pub outputs: Vec<Text>,
+    pub errors: Vec<Text>,
     /// Texts that repeat (actors, reasons, metadata keys and values), each once a frame.
-    pub words: Vec<String>,
+    pub words: Vec<Text>,
     pub actors: Vec<u32>,
     pub reasons: Vec<u32>,
     /// How many metadata keys the event sets or takes away.
@@ -80,15 +80,15 @@ pub(super) struct Body {
     pub meta_keys: Vec<u32>,
     /// Word of the value plus one; 0 takes the key away.
     pub meta_values: Vec<u32>,
-    pub rare: Option<Rare>,
+    pub rare: Option<Rare<Text>>,
 }
 
 /// The columns that most frames do not need.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Rare {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct Rare<Text> {
     /// Seq less that of the cause.
     pub causes: Vec<u64>,
-    pub keys: Vec<String>,
+    pub keys: Vec<Text>,
     /// Seq less that of the keyed event before of the same task or note; 0 for none.
     pub key_backs: Vec<u64>,
     pub digests: Vec<u64>,
@@ -166,7 +166,7 @@ pub(crate) struct Stored {
 /// Collects events into columns.
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
-    body: Body,
+    body: Body<String>,
     words: std::collections::HashMap<String, u32>,
     last_at: u64,
 }
@@ -293,7 +293,7 @@ impl Columns {
         rare.time_masks.push(mask);
     }
 
-    fn rare(&mut self) -> &mut Rare {
+    fn rare(&mut self) -> &mut Rare<String> {
         self.body.rare.get_or_insert_default()
     }
 

@@ -4,6 +4,8 @@ mod bodies;
 
 pub mod columns;
 
+pub mod walk;
+
 pub mod decode;
 
 pub mod fact;
