@@ -5,8 +5,9 @@ use std::io;
 use crate::storage::table::fences::Fences;
 use crate::storage::table::filter::filter_of;
 use crate::storage::table::page::TableKind;
-use crate::storage::table::read::{Cursor, Table, Unfit};
+use crate::storage::table::read::{Table, Unfit};
 use crate::storage::table::record::Record;
+use crate::storage::table::scan::Cursor;
 
 /// `pause` is called once for so many records.
 const PAUSE_EVERY: u64 = 1024;

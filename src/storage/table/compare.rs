@@ -9,8 +9,9 @@ use crate::model::seq::Seq;
 use crate::model::slot::Slot;
 use crate::model::subject::Subject;
 use crate::storage::table::page::{BLOCK_BYTES, PLACES, TableHeader};
-use crate::storage::table::read::{Cursor, Head, Table, Unfit};
+use crate::storage::table::read::{Table, Unfit};
 use crate::storage::table::record::{Class, Record};
+use crate::storage::table::scan::{Cursor, Head};
 
 /// The first record that is not what entries come to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::model::layer::{Held, Layer};
 use crate::model::slot::Slot;
 use crate::model::subject::Realm;
-use crate::storage::table::read::{Scan, Table, Unfit};
+use crate::storage::table::read::{Table, Unfit};
 use crate::storage::table::record::{Class, Classes, Record};
+use crate::storage::table::scan::Scan;
 
 /// Where some of it is known from.
 #[derive(Debug, Clone, Copy)]

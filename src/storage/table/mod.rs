@@ -16,6 +16,8 @@ pub mod fences;
 
 pub mod read;
 
+pub mod scan;
+
 pub mod check;
 
 pub mod compare;
