@@ -12,7 +12,7 @@ use crate::storage::names;
 use crate::vfs::ops::Process;
 
 /// A tail with more entries than these is sealed when the ledger is closed: the next opening would have to fold them.
-const TAIL_MAX: u64 = 16_384;
+const TAIL_MAX: u64 = 4096;
 
 impl Core {
     /// Makes durable all that was placed before.

@@ -10,6 +10,7 @@ mod bits;
 mod busy;
 mod cli;
 mod closing;
+mod costs;
 mod crash;
 mod dag_executor;
 mod derived;

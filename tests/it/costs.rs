@@ -1,0 +1,186 @@
+//! What things cost, in calls of the file system and in bytes: no clock, so no noise. The bounds are what was counted when
+//! they were written; a change that costs more says so here.
+
+use std::sync::Arc;
+
+use taskledger::vfs::fault::{CallKind, MemVfs, Op};
+use taskledger::{At, Batch, Durability, Event, Expect, Ledger, Maintenance, Options, Seq, TaskState};
+
+use crate::format::bytes::{Frame, frames};
+use crate::support::say;
+
+const DIR: &str = "/ledger";
+
+fn options(vfs: &MemVfs) -> Options {
+    Options::new().vfs(Arc::new(vfs.clone())).maintenance(Maintenance::Manual)
+}
+
+fn open(vfs: &MemVfs) -> Ledger {
+    options(vfs).open(DIR).expect("it opens")
+}
+
+/// How often each of these was called meanwhile.
+fn calls<const N: usize>(vfs: &MemVfs, kinds: [CallKind; N], work: impl FnOnce()) -> [usize; N] {
+    let before = vfs.calls();
+    work();
+    let called = vfs.call_kinds().split_off(before);
+    kinds.map(|kind| called.iter().filter(|called| **called == kind).count())
+}
+
+fn observed(n: u64) -> Event {
+    Event::observed(TaskState::ALL[(n % 9) as usize]).by("worker-7")
+}
+
+/// So many tasks with ten entries each, in rounds, so that a task's entries lie far from each other.
+fn rounds(ledger: &Ledger, tasks: u64) {
+    for round in 0..10 {
+        let all: Vec<u64> = (0..tasks).collect();
+        for some in all.chunks(100) {
+            let mut batch = Batch::new();
+            for n in some {
+                batch.push(format!("task-{n:06}"), observed(n + round), Expect::Any);
+            }
+            ledger.commit(batch).expect("it is legal");
+        }
+    }
+}
+
+#[test]
+fn an_append_is_two_writes_and_one_sync_whatever_it_carries() {
+    let vfs = MemVfs::new();
+    let ledger = open(&vfs);
+    ledger.append("a", Event::created()).unwrap();
+    let kinds = [CallKind::Write, CallKind::SyncData, CallKind::Read, CallKind::Open];
+    // The frame and the mark in `live`; nothing is read for a task that is at hand, nor for a new one.
+    for n in 0..20 {
+        let one = calls(&vfs, kinds, || drop(ledger.append(format!("a{}", n / 2), observed(n)).unwrap()));
+        assert_eq!(one, [2, 1, 0, 0], "append {n}");
+    }
+    let batch = calls(&vfs, kinds, || {
+        let mut batch = Batch::new();
+        (0..1000).for_each(|n| {
+            batch.push(format!("b{n}"), observed(n), Expect::Any);
+        });
+        ledger.commit(batch).unwrap();
+    });
+    assert_eq!(batch, [2, 1, 0, 0], "a batch of 1000 events, over many frames");
+    let tickets = calls(&vfs, kinds, || {
+        let tickets: Vec<_> = (0..256).map(|n| ledger.submit(format!("c{n}"), observed(n)).unwrap()).collect();
+        tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+    });
+    assert_eq!(tickets, [2, 1, 0, 0], "256 tickets that are outstanding at once");
+}
+
+#[test]
+fn a_buffered_append_is_one_write() {
+    let vfs = MemVfs::new();
+    let durability = Durability::Buffered { sync_every: std::time::Duration::from_secs(1) };
+    let ledger = options(&vfs).durability(durability).open(DIR).unwrap();
+    let kinds = [CallKind::Write, CallKind::SyncData, CallKind::Read];
+    let all = calls(&vfs, kinds, || {
+        (0..100).for_each(|n| drop(ledger.append(format!("a{n}"), observed(n)).unwrap()));
+    });
+    assert_eq!(all, [100, 0, 0]);
+}
+
+#[test]
+fn a_roll_syncs_a_few_times_and_its_index_is_read_back_once() {
+    let vfs = MemVfs::new();
+    let ledger = options(&vfs).segment_size(256 << 10).open(DIR).unwrap();
+    let logs = || vfs.files().iter().filter(|path| path.extension().is_some_and(|end| end == "log")).count();
+    let kinds = [CallKind::SyncData, CallKind::SyncDir, CallKind::Read];
+    let mut most = [0; 3];
+    let mut n = 0;
+    while logs() < 3 {
+        let one = calls(&vfs, kinds, || drop(ledger.append(format!("task-{}", n % 500), observed(n)).unwrap()));
+        most = std::array::from_fn(|kind| most[kind].max(one[kind]));
+        n += 1;
+    }
+    assert_eq!(
+        most,
+        [4, 1, 0],
+        "what the append pays that rolls: its own sync, the zeros, the header, the seal; the name"
+    );
+    let trace = vfs.trace_len();
+    let [reads] = calls(&vfs, [CallKind::Read], || ledger.maintain().unwrap());
+    let written = |op: &Op| if let Op::Write { bytes, .. } = op { bytes.len() / 4096 } else { 0 };
+    let blocks: usize = vfs.trace().iter().skip(trace).map(written).sum();
+    assert!(blocks > 40, "an index was made, of {blocks} blocks");
+    assert!(reads <= blocks + 2, "{blocks} blocks were read back in {reads} reads");
+}
+
+/// The most that one look costs, once filters and fences are at hand.
+fn most(vfs: &MemVfs, tasks: u64, look: &dyn Fn(&str)) -> usize {
+    let name = |n: u64| format!("task-{n:06}");
+    (0..50).for_each(|n| look(&name(n * tasks / 50)));
+    let reads = |n: u64| calls(vfs, [CallKind::Read], || look(&name(n * tasks / 50 + 1)))[0];
+    (0..50).map(reads).max().expect("there are some")
+}
+
+#[test]
+fn looking_something_up_reads_few_blocks_however_much_there_is() {
+    for tasks in [2_000, 20_000] {
+        let vfs = MemVfs::new();
+        // Closing leaves a short tail only where the ledger maintains itself.
+        let ledger = options(&vfs).maintenance(Maintenance::Thread).open(DIR).unwrap();
+        rounds(&ledger, tasks);
+        ledger.snapshot().unwrap();
+        ledger.close().unwrap();
+        // What lies behind the last index, 4096 entries at most, is folded: a look into the tables for each of its tasks.
+        let [reads, opens] = calls(&vfs, [CallKind::Read, CallKind::Open], || {
+            drop(options(&vfs).open_read_only(DIR).unwrap());
+        });
+        let ledger = open(&vfs);
+        let head = ledger.head().0;
+        let get = most(&vfs, tasks, &|task| assert!(ledger.get(task).unwrap().is_some()));
+        let absent = most(&vfs, tasks, &|task| assert!(ledger.get(&format!("no {task}")).unwrap().is_none()));
+        let history = most(&vfs, tasks, &|task| assert_eq!(ledger.history(task).unwrap().count(), 10));
+        let past = most(&vfs, tasks, &|task| {
+            assert!(ledger.get_as_of(task, At::Seq(Seq(head / 2))).unwrap().is_some());
+        });
+        say(&format!(
+            "costs: {tasks} tasks: opening reads {reads} times in {opens} files; a get {get}, an absent one {absent}, a \
+             history of ten {history}, the past of one {past}"
+        ));
+        assert!(opens <= 9 && reads <= 21, "opening: {reads} reads in {opens} files");
+        assert!(get <= 2 && absent <= 2, "a get reads {get} times, an absent one {absent}");
+        assert!(history <= 45, "a history of ten entries: {history} reads");
+        assert!(past <= 37, "one task as of the middle: {past} reads");
+    }
+}
+
+/// Bytes of all frames with events.
+fn frame_bytes(vfs: &MemVfs) -> usize {
+    let logs = vfs.files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "log"));
+    let frames = logs.flat_map(|path| frames(&vfs.read_file(&path).expect("it is there")));
+    frames.filter(Frame::has_events).map(|frame| frame.len()).sum()
+}
+
+#[test]
+fn an_event_takes_few_bytes() {
+    let lifecycle = |n: u64, step: u64| match step {
+        0 => Event::created().meta("host", "ci-7").by("planner"),
+        1 => Event::to(TaskState::Ready),
+        2 | 5 => Event::to(TaskState::Running).by(format!("worker-{}", n % 8)),
+        3 => Event::to(TaskState::Retrying).error("timeout after 30 s"),
+        4 => Event::to(TaskState::Ready),
+        _ => Event::updated().output(n * step),
+    };
+    let [alone, together] = [1, 64].map(|size| {
+        let vfs = MemVfs::new();
+        let ledger = open(&vfs);
+        for step in 0..10 {
+            for group in (0..640).collect::<Vec<u64>>().chunks(size) {
+                let mut batch = Batch::new();
+                for n in group {
+                    batch.push(format!("0b9c55d2-8f0e-4a3b-9d1c-{n:012}"), lifecycle(*n, step), Expect::Any);
+                }
+                vfs.advance_ms(3);
+                ledger.commit(batch).unwrap();
+            }
+        }
+        frame_bytes(&vfs) as f64 / 6400.0
+    });
+    say(&format!("costs: {alone:.1} bytes an event alone, {together:.1} in batches of 64"));
+    assert!(alone <= 74.8 && together <= 20.4, "{alone} bytes an event alone, {together} in batches of 64");
+}
