@@ -4,7 +4,8 @@ use std::path::Path;
 
 use taskledger::{Entry, Ledger, Reader, Seq, View};
 
-use crate::cli::args::{Moment, Setting};
+use crate::cli::args::Setting;
+use crate::cli::asking::Moment;
 use crate::cli::fail::Failure;
 use crate::cli::out::{Form, remark};
 use crate::cli::text::{count, safe};

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use taskledger::{Filter, Task, TaskState, View};
+use taskledger::{At, Error, Filter, Task, TaskState, View};
 
 use crate::cli::args::{LsArgs, Setting};
 use crate::cli::fail::Failure;
@@ -24,15 +24,25 @@ const ERROR_COLUMNS: usize = 60;
 pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let look = look::open(setting, &args.moment, out.form)?;
     let view = &look.view;
-    let filter = filter(args);
+    let (filter, head) = (filter(args), look.reader.view().seq());
+    if let Some(At::Seq(asked)) = args.updated_since
+        && asked.0 > head.0 + 1
+    {
+        return Err(Error::Ahead { asked, head }.into());
+    }
     let limit = args.limit.unwrap_or(usize::MAX);
 
     let mut next = Some(filter.clone().limit(PAGE));
     let mut tasks = Vec::new();
+    let list = |page: Filter| -> Result<(Vec<Task>, Option<Filter>), Failure> {
+        let mut page = view.list(page)?;
+        page.tasks.retain(|task| is_newer(task, args));
+        Ok((page.tasks, page.next.map(|token| filter.clone().limit(PAGE).after(token))))
+    };
     while let Some(page) = next.take_if(|_| tasks.len() < SORTED_MAX) {
-        let page = view.list(page)?;
-        tasks.extend(page.tasks);
-        next = page.next.map(|token| filter.clone().limit(PAGE).after(token));
+        let (more, after) = list(page)?;
+        tasks.extend(more);
+        next = after;
     }
     if next.is_none() {
         tasks.sort_by(|a, b| a.record.id.cmp(&b.record.id));
@@ -54,9 +64,7 @@ pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8,
             shown += 1;
         }
         let Some(page) = next.take_if(|_| shown < limit) else { break };
-        let page = view.list(page)?;
-        tasks = page.tasks;
-        next = page.next.map(|token| filter.clone().limit(PAGE).after(token));
+        (tasks, next) = list(page)?;
     }
     match out.form {
         Form::Json => out.json(&view.counts())?,
@@ -69,7 +77,18 @@ fn filter(args: &LsArgs) -> Filter {
     let filter = Filter::new().prefix(args.prefix.as_str());
     let filter = args.state.iter().fold(filter, |filter, &state| filter.state(state));
     let filter = args.meta.iter().fold(filter, |filter, (key, value)| filter.meta(key.as_str(), value.as_str()));
-    args.updated_since.into_iter().fold(filter, Filter::updated_since)
+    match args.updated_since {
+        Some(At::Millis(since)) => filter.updated_since(since),
+        _ => filter,
+    }
+}
+
+/// Whether a task changed with or after the seq that it must have changed since.
+fn is_newer(task: &Task, args: &LsArgs) -> bool {
+    match args.updated_since {
+        Some(At::Seq(since)) => task.seq >= since,
+        _ => true,
+    }
 }
 
 /// The widths of the columns that are padded.

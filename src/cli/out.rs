@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::tcgetwinsize;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -22,6 +23,8 @@ pub(crate) enum Form {
 /// Standard output.
 pub(crate) struct Out {
     pub form: Form,
+    /// How many columns the terminal has, where it is one.
+    pub columns: Option<usize>,
     to: BufWriter<Box<dyn Write>>,
 }
 
@@ -32,7 +35,9 @@ impl Out {
             Form::People => Box::new(anstream::stdout().lock()),
             Form::Json => Box::new(io::stdout().lock()),
         };
-        Out { form, to: BufWriter::with_capacity(64 << 10, to) }
+        let size = io::stdout().is_terminal().then(|| tcgetwinsize(io::stdout()).ok()).flatten();
+        let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
+        Out { form, columns, to: BufWriter::with_capacity(64 << 10, to) }
     }
 
     /// Writes one object as one line.

@@ -44,7 +44,7 @@ pub(crate) fn clip(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
         return Cow::Borrowed(text);
     }
-    let mut left = columns.saturating_sub(1);
+    let Some(mut left) = columns.checked_sub(1) else { return Cow::Borrowed("") };
     let kept: String = text
         .chars()
         .take_while(|c| {
@@ -128,6 +128,7 @@ mod tests {
         assert_eq!(clip("東京東京", 5), "東京…");
         assert_eq!(clip("東京", 4), "東京");
         assert_eq!(clip("abcdef", 4), "abc…");
+        assert_eq!((clip("a", 0), clip("ab", 1)), ("".into(), "…".into()));
         assert_eq!(left("東", 4), "東  ");
         assert_eq!(right("7", 3), "  7");
     }

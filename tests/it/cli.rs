@@ -7,6 +7,8 @@ mod failing;
 mod follow;
 mod import;
 mod info;
+mod log;
+mod moments;
 mod notes;
 mod reading;
 mod terminal;
@@ -54,7 +56,7 @@ impl Ran {
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(args).stdin(Stdio::null());
-    for variable in ["TASKLEDGER_DIR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+    for variable in ["TASKLEDGER_DIR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TZ"] {
         command.env_remove(variable);
     }
     command

@@ -74,6 +74,29 @@ fn a_closed_pipe_ends_it_as_a_success_also_while_nothing_comes() {
 }
 
 #[test]
+fn filters_hold_for_what_comes_too() {
+    let demo = Demo::new();
+    let dir = &demo.dir();
+    let wanted =
+        ["log", "-f", "--json", "--task", "later/*", "--task", "train/*", "--state", "pending,failed", "-D", dir];
+    let mut last_two = Following::start(&[&wanted[..], &["-n", "1"]].concat());
+    let mut since = Following::start(&[&wanted[..], &["--since", "2026-03-02"]].concat());
+    assert_eq!(last_two.json()["seq"], 119, "the last one that is there and wanted");
+    let ledger = Ledger::open(dir).unwrap();
+    ledger.append("other", Event::created()).unwrap();
+    ledger.append("later/1", Event::created()).unwrap();
+    ledger.append("later/1", Event::to(taskledger::TaskState::Ready)).unwrap();
+    ledger.append("later/2", Event::created()).unwrap();
+    for following in [&mut last_two, &mut since] {
+        assert_eq!(
+            (following.json()["task"].clone(), following.json()["task"].clone()),
+            (json!("later/1"), json!("later/2"))
+        );
+    }
+    ledger.close().unwrap();
+}
+
+#[test]
 fn log_follow_does_not_go_with_at_and_needs_a_ledger() {
     let demo = Demo::new();
     let refused = run(&["log", "-f", "--at", "seq:3", "-D", &demo.dir()]);

@@ -1,0 +1,96 @@
+//! What may be typed after the commands that look: at a moment, at entries. Nothing here acts on it.
+
+use taskledger::{At, TaskState};
+
+use crate::cli::fact::state;
+use crate::cli::moment;
+
+pub(crate) const LOG_EXAMPLES: &str = "\
+Examples:
+  taskledger log -n 20
+  taskledger log --since 15m --task 'test/net-*' --oneline
+  taskledger log --since yesterday --until today --state failed,dead_lettered
+  taskledger log --actor worker-3 -n 5 --reverse
+  taskledger log -f -n 5
+  taskledger log -f --from 1 --json | my-consumer
+
+An entry is shown if everything that is asked for holds of it. -n counts those that are
+shown. In a pattern * stands for any characters and ? for one; entries of notes have no
+task and no state.
+
+With --follow it goes on until it is interrupted, or until nobody reads its output any
+more; it outlives writers, and waits for the next one. Entries that a killed writer has
+written and that nobody was told are safe are printed once the next writer has kept them.
+--from may then lie ahead of the last entry.";
+
+pub(crate) const HISTORY_EXAMPLES: &str = "\
+Examples:
+  taskledger history train/churn
+  taskledger history train/churn -n 3 --reverse
+  taskledger history train/churn --at yesterday";
+
+/// As of when.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Moment {
+    /// As of a moment, such as 5m (ago), yesterday, '2026-03-01 02:30' or seq:120; `taskledger --help` has all forms
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub at: Option<At>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TaskArgs {
+    /// The task's id
+    pub task: String,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HistoryArgs {
+    /// The task's id
+    pub task: String,
+    /// Only the last N entries
+    #[arg(short = 'n', long = "last", value_name = "N")]
+    pub last: Option<usize>,
+    /// The newest entry first
+    #[arg(long)]
+    pub reverse: bool,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogArgs {
+    /// Only the last N entries, of those that are asked for
+    #[arg(short = 'n', long = "last", value_name = "N")]
+    pub last: Option<u64>,
+    /// Only entries from this seq on
+    #[arg(long, value_name = "SEQ")]
+    pub from: Option<u64>,
+    /// Only entries placed at or after a moment
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true, conflicts_with = "from")]
+    pub since: Option<At>,
+    /// Only entries placed at or before a moment
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true, conflicts_with = "at")]
+    pub until: Option<At>,
+    /// Only entries of tasks whose id is like this; repeated, like any of them
+    #[arg(long, value_name = "PATTERN")]
+    pub task: Vec<String>,
+    /// Only entries that bring a task into one of these states
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = state)]
+    pub state: Vec<TaskState>,
+    /// Only entries that this actor stated
+    #[arg(long, value_name = "A")]
+    pub actor: Option<String>,
+    /// The newest entry first
+    #[arg(long, conflicts_with = "follow")]
+    pub reverse: bool,
+    /// One line an entry that is no longer than the terminal is wide, with what matters most
+    #[arg(long, conflicts_with = "json")]
+    pub oneline: bool,
+    /// Then wait, and print each entry that comes once it is durable
+    #[arg(short = 'f', long, conflicts_with_all = ["at", "until"])]
+    pub follow: bool,
+    #[command(flatten)]
+    pub moment: Moment,
+}
