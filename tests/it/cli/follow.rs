@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
-use taskledger::{Event, Ledger};
+use taskledger::vfs::real::RealVfs;
+use taskledger::{Event, Ledger, Options};
 
 use crate::cli::{Demo, command, run};
+use crate::support::ClockVfs;
 
 /// One that follows, and does not outlive its test.
 struct Following {
@@ -93,6 +95,21 @@ fn filters_hold_for_what_comes_too() {
             (json!("later/1"), json!("later/2"))
         );
     }
+    ledger.close().unwrap();
+}
+
+#[test]
+fn a_time_that_is_still_to_come_is_waited_for() {
+    let demo = Demo::new();
+    let dir = &demo.dir();
+    let mut since = Following::start(&["log", "-f", "--json", "--since", "2100-01-01T00:00:00Z", "-D", dir]);
+    let new_century = 4_102_444_800_000;
+    let clock = ClockVfs::new(RealVfs, new_century - 1);
+    let ledger = Options::new().vfs(clock.clone()).open(dir).unwrap();
+    ledger.append("early", Event::created()).unwrap();
+    clock.set(new_century);
+    ledger.append("late", Event::created()).unwrap();
+    assert_eq!(since.json()["task"], "late");
     ledger.close().unwrap();
 }
 
