@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use taskledger::{At, Expect, Level, Options, Seq, TaskState, limits};
 
-use crate::cli::asking::{HISTORY_EXAMPLES, HistoryArgs, LOG_EXAMPLES, LogArgs, Moment, TaskArgs};
+use crate::cli::asking::{
+    DIFF_EXAMPLES, DiffArgs, HISTORY_EXAMPLES, HistoryArgs, LOG_EXAMPLES, LogArgs, Moment, TaskArgs,
+};
 use crate::cli::fact::{Happened, expectation, happened, pair, state};
 use crate::cli::moment;
 use crate::cli::out::Form;
@@ -17,7 +19,7 @@ Environment:
   NO_COLOR        any value: no colours
   TZ              the time zone of what is typed without one
 
-Moments (--at, --since, --until, --updated-since):
+Moments (--at, --since, --until, --updated-since, diff):
   now, today, yesterday           today and yesterday are the beginning of that day
   5m, 2h30m, '1w 2d ago', PT5M    so long ago
   2026-03-01T02:30:00Z            RFC 3339, as this program prints times
@@ -115,6 +117,9 @@ pub(crate) enum Command {
     /// Print the entries of all tasks and notes
     #[command(after_help = LOG_EXAMPLES)]
     Log(LogArgs),
+    /// Show which tasks differ between two moments, and how
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
     /// Check all files; writes nothing, and works beside a live writer
     Verify(VerifyArgs),
     /// Write a sample ledger, draw it, and print commands to try

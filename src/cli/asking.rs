@@ -29,6 +29,16 @@ Examples:
   taskledger history train/churn -n 3 --reverse
   taskledger history train/churn --at yesterday";
 
+pub(crate) const DIFF_EXAMPLES: &str = "\
+Examples:
+  taskledger diff yesterday today
+  taskledger diff 15m --stat
+  taskledger diff seq:70 seq:98 --task 'train/*'
+  taskledger diff 1h --json
+
+A task differs if it had entries in between, also where they came to the same again. The
+second moment may be the earlier one.";
+
 /// As of when.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Moment {
@@ -93,4 +103,20 @@ pub(crate) struct LogArgs {
     pub follow: bool,
     #[command(flatten)]
     pub moment: Moment,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    /// The first moment
+    #[arg(value_name = "A", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub a: At,
+    /// The second moment; the present without it
+    #[arg(value_name = "B", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub b: Option<At>,
+    /// Only how many tasks changed, and how many more or fewer are in each state
+    #[arg(long)]
+    pub stat: bool,
+    /// Only tasks whose id is like this (* any characters, ? one); repeated, like any of them
+    #[arg(long, value_name = "PATTERN")]
+    pub task: Vec<String>,
 }

@@ -6,7 +6,7 @@ use taskledger::{Change, Entry, EventKind, TaskState};
 
 use crate::cli::fail::Failure;
 use crate::cli::out::{Form, Out};
-use crate::cli::text::{clip, left, paint, right, safe, width};
+use crate::cli::text::{clip, flow, left, paint, right, safe, width};
 use crate::cli::time::stamp;
 
 /// So many entries are fitted into columns together.
@@ -103,7 +103,7 @@ impl Columns {
     }
 
     /// An entry as it is printed, for a terminal that has so many columns.
-    fn line(&self, entry: &Entry, columns: Option<usize>) -> String {
+    fn line(&self, entry: &Entry, out_columns: Option<usize>) -> String {
         let task = match self.naming {
             Naming::EachTask => format!("{}  ", left(&name(entry), self.task)),
             Naming::OneTask => String::new(),
@@ -111,7 +111,7 @@ impl Columns {
         let place = format!("{}  {}  {task}", right(&entry.seq.to_string(), self.seq), stamp(entry.at));
         let what = left(&what(entry), self.what);
         let colour = |text: &str| paint(entry.event.state().unwrap_or(TaskState::Pending), text);
-        let columns = columns.unwrap_or(usize::MAX);
+        let columns = out_columns.unwrap_or(usize::MAX);
         if self.short {
             // Where little room is left, the facts need it more than the eye needs the column.
             let what = if columns < width(&place) + self.what + SHORT_COLUMNS { what.trim_end() } else { &what };
@@ -121,18 +121,9 @@ impl Columns {
                 (clip(&place, columns), clip(what, left), clip(&facts, left.saturating_sub(width(what))));
             return format!("{place}{}{}", colour(&what), facts.trim_end()).trim_end().to_owned();
         }
-        let mut here = width(&place) + width(&what);
-        let mut line = format!("{place}{}", colour(&what));
-        for fact in facts(entry) {
-            here += 2 + width(&fact);
-            if here > columns {
-                // Below the time of the entry.
-                line = format!("{}\n{}", line.trim_end(), " ".repeat(self.seq));
-                here = self.seq + 2 + width(&fact);
-            }
-            line = format!("{line}  {fact}");
-        }
-        line.trim_end().to_owned()
+        // What does not fit goes below the time of the entry.
+        let head = format!("{place}{}", colour(&what));
+        flow(head, width(&place) + width(&what), &facts(entry), self.seq + 2, out_columns)
     }
 }
 

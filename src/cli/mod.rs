@@ -58,6 +58,8 @@ mod notes;
 
 mod log;
 
+mod diff;
+
 mod verify;
 
 mod demo;
@@ -112,6 +114,7 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Notes(args) => notes::list(args, setting, out),
         Command::Note(args) => notes::show(args, setting, out),
         Command::Log(args) => log::run(args, setting, out),
+        Command::Diff(args) => diff::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
         Command::Demo(args) => demo::run(args, out),
     }

@@ -3,6 +3,7 @@
 
 mod append;
 mod demo;
+mod diff;
 mod failing;
 mod follow;
 mod import;
