@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use taskledger::{At, Expect, Level, Options, Seq, TaskState, limits};
 
 use crate::cli::asking::{
-    DIFF_EXAMPLES, DiffArgs, HISTORY_EXAMPLES, HistoryArgs, LOG_EXAMPLES, LogArgs, Moment, TaskArgs,
+    DIFF_EXAMPLES, DUMP_EXAMPLES, DiffArgs, DumpArgs, HISTORY_EXAMPLES, HistoryArgs, LOG_EXAMPLES, LogArgs, Moment,
+    TaskArgs,
 };
 use crate::cli::fact::{Happened, expectation, happened, pair, state};
 use crate::cli::moment;
@@ -35,7 +36,8 @@ Exit codes:
   2    wrong usage
   3    no such task, note, seq or moment
   4    verify: only an unacknowledged end is incomplete, nothing is lost
-  5    damage; also any command that cannot open because of it, and then no data is printed
+  5    damage; also any command that cannot open because of it, and then no data is printed;
+       dump: something is no sound frame
   10   no ledger there
   11   another writer has it open
   12   written by a newer version
@@ -120,6 +122,9 @@ pub(crate) enum Command {
     /// Show which tasks differ between two moments, and how
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(DiffArgs),
+    /// Show the frames of one segment as they are stored, also of a damaged one
+    #[command(after_help = DUMP_EXAMPLES)]
+    Dump(DumpArgs),
     /// Check all files; writes nothing, and works beside a live writer
     Verify(VerifyArgs),
     /// Write a sample ledger, draw it, and print commands to try

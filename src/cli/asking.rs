@@ -39,6 +39,17 @@ Examples:
 A task differs if it had entries in between, also where they came to the same again. The
 second moment may be the earlier one.";
 
+pub(crate) const DUMP_EXAMPLES: &str = "\
+Examples:
+  taskledger dump 1
+  taskledger dump 3 --offset 0x1f000 --limit 4 --hex
+  taskledger dump /backup/log/0000000003-00000000000000004711.log --json
+
+Nothing is judged but checksums and forms, and it exits with 5 where something is no sound
+frame. That may be half of a write which nobody was told is safe, or what a recovery left
+out: `taskledger verify` says whether anything is lost. Behind what cannot be read a task
+may be known by its number in the segment only.";
+
 /// As of when.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Moment {
@@ -119,4 +130,25 @@ pub(crate) struct DiffArgs {
     /// Only tasks whose id is like this (* any characters, ? one); repeated, like any of them
     #[arg(long, value_name = "PATTERN")]
     pub task: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DumpArgs {
+    /// The number of a segment of the ledger, or a segment's file, wherever it is
+    #[arg(value_name = "SEGMENT")]
+    pub segment: String,
+    /// Also the bytes: of a frame all, of anything else the first 64 KiB
+    #[arg(long)]
+    pub hex: bool,
+    /// Only from the piece on that has this byte of the file: 12345, or 0x3039
+    #[arg(long, value_name = "BYTE", value_parser = offset)]
+    pub offset: Option<u64>,
+    /// At most so many pieces
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+fn offset(text: &str) -> Result<u64, String> {
+    let (digits, radix) = text.strip_prefix("0x").map_or((text, 10), |digits| (digits, 16));
+    u64::from_str_radix(digits, radix).map_err(|_| "a whole number is needed, such as 12345 or 0x3039".to_owned())
 }

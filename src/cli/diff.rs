@@ -259,7 +259,8 @@ fn facts_of(change: &Difference) -> Vec<String> {
             }
         }
     }
-    if change.is_back() && a.is_some() {
+    let is_same = changed(change).iter().all(|name| *name == "updated_at");
+    if is_same && b.is_some() {
         facts.push("as it was".to_owned());
     }
     facts.push(count(entries(change), "entry", "entries"));

@@ -57,7 +57,13 @@ pub(crate) struct Lines {
 impl Lines {
     /// `short` is one line an entry, cut where a terminal ends; else what does not fit a terminal goes on below.
     pub(crate) fn new(naming: Naming, short: bool) -> Lines {
-        Lines { columns: Columns { seq: 1, task: 0, what: 0, naming, short }, chunk: Vec::new(), bytes: 0 }
+        Lines { columns: Columns { seq: 1, task: 0, what: 0, naming, short, indent: 0 }, chunk: Vec::new(), bytes: 0 }
+    }
+
+    /// All of them so far from the left.
+    pub(crate) fn indented(mut self, columns: usize) -> Lines {
+        self.columns.indent = columns;
+        self
     }
 
     /// Prints it now or with later ones.
@@ -90,6 +96,7 @@ struct Columns {
     what: usize,
     naming: Naming,
     short: bool,
+    indent: usize,
 }
 
 impl Columns {
@@ -108,7 +115,8 @@ impl Columns {
             Naming::EachTask => format!("{}  ", left(&name(entry), self.task)),
             Naming::OneTask => String::new(),
         };
-        let place = format!("{}  {}  {task}", right(&entry.seq.to_string(), self.seq), stamp(entry.at));
+        let indent = " ".repeat(self.indent);
+        let place = format!("{indent}{}  {}  {task}", right(&entry.seq.to_string(), self.seq), stamp(entry.at));
         let what = left(&what(entry), self.what);
         let colour = |text: &str| paint(entry.event.state().unwrap_or(TaskState::Pending), text);
         let columns = out_columns.unwrap_or(usize::MAX);
@@ -123,7 +131,7 @@ impl Columns {
         }
         // What does not fit goes below the time of the entry.
         let head = format!("{place}{}", colour(&what));
-        flow(head, width(&place) + width(&what), &facts(entry), self.seq + 2, out_columns)
+        flow(head, width(&place) + width(&what), &facts(entry), self.indent + self.seq + 2, out_columns)
     }
 }
 

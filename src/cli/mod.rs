@@ -60,6 +60,8 @@ mod log;
 
 mod diff;
 
+mod dump;
+
 mod verify;
 
 mod demo;
@@ -115,6 +117,7 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Note(args) => notes::show(args, setting, out),
         Command::Log(args) => log::run(args, setting, out),
         Command::Diff(args) => diff::run(args, setting, out),
+        Command::Dump(args) => dump::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
         Command::Demo(args) => demo::run(args, out),
     }

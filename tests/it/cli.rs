@@ -4,6 +4,7 @@
 mod append;
 mod demo;
 mod diff;
+mod dump;
 mod failing;
 mod follow;
 mod import;
