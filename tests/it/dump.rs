@@ -230,3 +230,27 @@ fn what_is_made_up_is_read_to_its_end() {
     }
     assert!(matches!(Options::new().dump(home.path().join("nowhere")), Err(Error::Io { .. })));
 }
+
+/// Wherever the next frame begins behind bytes that are none, also where a look of 64 KiB ends.
+#[test]
+fn the_next_frame_is_found_behind_any_number_of_bytes() {
+    let home = tempfile::tempdir().unwrap();
+    Options::new().open(home.path()).unwrap().append("a", Event::created()).unwrap();
+    let path = &Options::new().segments(home.path()).unwrap()[0].1;
+    let good = std::fs::read(path).unwrap();
+    let frame = frames(&pieces(path)).find(|frame| frame.count > 0).expect("it has events").bytes.clone();
+    let frame = &good[frame.start as usize..frame.end as usize];
+    for noise in (65_536 - 64..65_536 + 64).step_by(8) {
+        for byte in [0, 0xff] {
+            let mut bytes = [&good[..4096], &vec![byte; noise], frame].concat();
+            assert!(bytes.len() < good.len(), "the segment has room for it");
+            bytes.resize(good.len(), 0);
+            std::fs::write(path, &bytes).unwrap();
+            let pieces = pieces(path);
+            assert_covers(&pieces, &format!("{noise} bytes"));
+            let found: Vec<u64> = frames(&pieces).map(|frame| frame.bytes.start).collect();
+            assert_eq!(found, [4096 + noise as u64], "{byte}");
+            assert!(matches!(&pieces[0], DumpPiece::Bad { .. }), "{:?}", pieces[0]);
+        }
+    }
+}
