@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use taskledger::{At, Expect, Level, Options, Seq, TaskState, limits};
 
 use crate::cli::asking::{
-    DIFF_EXAMPLES, DUMP_EXAMPLES, DiffArgs, DumpArgs, HISTORY_EXAMPLES, HistoryArgs, LOG_EXAMPLES, LogArgs, Moment,
-    TaskArgs,
+    BISECT_EXAMPLES, BisectArgs, DIFF_EXAMPLES, DUMP_EXAMPLES, DiffArgs, DumpArgs, HISTORY_EXAMPLES, HistoryArgs,
+    LOG_EXAMPLES, LogArgs, Moment, TaskArgs,
 };
 use crate::cli::fact::{Happened, expectation, happened, pair, state};
 use crate::cli::moment;
@@ -20,7 +20,7 @@ Environment:
   NO_COLOR        any value: no colours
   TZ              the time zone of what is typed without one
 
-Moments (--at, --since, --until, --updated-since, diff):
+Moments (--at, --since, --until, --updated-since, diff, bisect):
   now, today, yesterday           today and yesterday are the beginning of that day
   5m, 2h30m, '1w 2d ago', PT5M    so long ago
   2026-03-01T02:30:00Z            RFC 3339, as this program prints times
@@ -34,7 +34,7 @@ Exit codes:
   0    done; verify: sound
   1    could not: the system refused, or the fate of a write is unknown
   2    wrong usage
-  3    no such task, note, seq or moment
+  3    no such task, note, seq or moment; bisect: it holds at the start, or not at the end
   4    verify: only an unacknowledged end is incomplete, nothing is lost
   5    damage; also any command that cannot open because of it, and then no data is printed;
        dump: something is no sound frame
@@ -122,6 +122,9 @@ pub(crate) enum Command {
     /// Show which tasks differ between two moments, and how
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(DiffArgs),
+    /// Find the first entry after which something holds
+    #[command(after_help = BISECT_EXAMPLES)]
+    Bisect(BisectArgs),
     /// Show the frames of one segment as they are stored, also of a damaged one
     #[command(after_help = DUMP_EXAMPLES)]
     Dump(DumpArgs),

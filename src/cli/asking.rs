@@ -2,6 +2,7 @@
 
 use taskledger::{At, TaskState};
 
+use crate::cli::expr::{Condition, condition};
 use crate::cli::fact::state;
 use crate::cli::moment;
 
@@ -49,6 +50,27 @@ Nothing is judged but checksums and forms, and it exits with 5 where something i
 frame. That may be half of a write which nobody was told is safe, or what a recovery left
 out: `taskledger verify` says whether anything is lost. Behind what cannot be read a task
 may be known by its number in the segment only.";
+
+pub(crate) const BISECT_EXAMPLES: &str = "\
+Examples:
+  taskledger bisect --where 'failed > 3'
+  taskledger bisect --where 'total >= 10 and running == 0' --from yesterday
+  taskledger bisect --where 'task(\"build/linker\").state == \"failed\"'
+  taskledger bisect --where 'task(\"a\").attempts > 2 or not task(\"b\").exists'
+  taskledger bisect --run 'jq -se \"map(select(.error)) | length < 3\" >/dev/null'
+
+Conditions compare (== != < <= > >=) and combine with and, or, not and ( ):
+  failed, running, ...  how many tasks are in that state; total, notes: how many there are
+  task(\"ID\").FIELD     exists (true or false), state, error, meta(\"KEY\") (texts),
+                        attempts, version (numbers)
+A comparison with something that is not there is false.
+
+--run gives the shell command what `ls --json` prints at a moment, on standard input, in
+any order of tasks, and the seq in TASKLEDGER_SEQ. Its exit code says 0 for not yet, 125
+for cannot tell, any other up to 127 for it holds. What it prints goes to standard error.
+
+It supposes that what holds goes on holding. First both ends are looked at: where it holds
+at the start already, or does not at the end, the exit code is 3.";
 
 /// As of when.
 #[derive(Debug, clap::Args)]
@@ -151,4 +173,20 @@ pub(crate) struct DumpArgs {
 fn offset(text: &str) -> Result<u64, String> {
     let (digits, radix) = text.strip_prefix("0x").map_or((text, 10), |digits| (digits, 16));
     u64::from_str_radix(digits, radix).map_err(|_| "a whole number is needed, such as 12345 or 0x3039".to_owned())
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BisectArgs {
+    /// Whether this condition holds, such as 'failed > 3'
+    #[arg(long = "where", value_name = "EXPR", value_parser = condition, conflicts_with = "run", required_unless_present = "run")]
+    pub condition: Option<Condition>,
+    /// Whether this shell command says so, with its exit code
+    #[arg(long, value_name = "CMD")]
+    pub run: Option<String>,
+    /// A moment at which it does not hold yet; the earliest there is without it
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub from: Option<At>,
+    /// A later one at which it holds; the present without it
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub to: Option<At>,
 }

@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand, and around them
 //!
-//! - `args`, `asking`: what may be typed; `fact`: the words for events and expectations; `moment`: moments in words; `time`:
+//! - `args`, `asking`: what may be typed; `fact`: the words for events and expectations; `expr`, `token`: conditions;
+//!   `moment`: moments in words; `time`:
 //!   times and spans as they are printed; `input`: files that the user names;
 //! - `look`: opening a ledger for reading, at a moment; `entry`: one entry as one line of text;
 //! - `line`, `known`: what `import` reads, and how it compares with what is there;
@@ -21,6 +22,10 @@ mod moment;
 mod fail;
 
 mod fact;
+
+mod token;
+
+mod expr;
 
 mod asking;
 
@@ -59,6 +64,8 @@ mod notes;
 mod log;
 
 mod diff;
+
+mod bisect;
 
 mod dump;
 
@@ -117,6 +124,7 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Note(args) => notes::show(args, setting, out),
         Command::Log(args) => log::run(args, setting, out),
         Command::Diff(args) => diff::run(args, setting, out),
+        Command::Bisect(args) => bisect::run(args, setting, out),
         Command::Dump(args) => dump::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
         Command::Demo(args) => demo::run(args, out),

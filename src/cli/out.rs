@@ -101,6 +101,14 @@ pub(crate) fn remark(form: Form, text: &str) {
     }
 }
 
+/// Says how far work has come on a line of its own, where something else writes to the terminal, too. Only to people, and on a
+/// terminal only.
+pub(crate) fn step(form: Form, text: &str) {
+    if form == Form::People && io::stderr().is_terminal() {
+        complain(text);
+    }
+}
+
 /// Writes to standard error. There is nowhere to say that this failed.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
@@ -110,6 +118,9 @@ pub(crate) fn complain(text: &str) {
 const OF_BYTES: &str = "{wide_bar}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
 /// A count of lines that end some day.
 const OF_LINES: &str = "{human_pos} lines  {per_sec}";
+
+/// Steps of which the number is about known.
+const OF_STEPS: &str = "{wide_bar}  step {human_pos} of {human_len}";
 
 /// How far work has come, on one line of the terminal that is overwritten as it goes on; nothing where standard error
 /// is no terminal, and nothing for programs. It is wiped when it is dropped, which must be before anything is said.
@@ -126,6 +137,10 @@ impl Progress {
 
     pub(crate) fn of_lines(form: Form) -> Progress {
         Progress::new(form, OF_LINES)
+    }
+
+    pub(crate) fn of_steps(form: Form) -> Progress {
+        Progress::new(form, OF_STEPS)
     }
 
     fn new(form: Form, template: &str) -> Progress {

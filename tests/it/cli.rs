@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod append;
+mod bisect;
 mod demo;
 mod diff;
 mod dump;
