@@ -18,8 +18,9 @@ use crate::cli::time::span;
 const SORTED_MAX: usize = 1_000_000;
 /// How many tasks are asked for at a time.
 const PAGE: usize = 10_000;
-/// How much of an error is shown.
+/// How much of an error is shown, where no terminal says how much fits; and on a terminal at least.
 const ERROR_COLUMNS: usize = 60;
+const ERROR_COLUMNS_MIN: usize = 8;
 
 pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let look = look::open(setting, &args.moment, out.form)?;
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8,
         remark(out.form, "more than a million tasks: they come in the ledger's own order, not sorted by id");
     }
 
-    let table = Table::fitting(&tasks, view);
+    let table = Table::fitting(&tasks, view, out.columns);
     if out.form == Form::People {
         writeln!(out, "{}", table.head())?;
     }
@@ -98,11 +99,14 @@ struct Table {
     tries: usize,
     waited: usize,
     ran: usize,
+    /// The last one is not padded, but cut.
+    error: usize,
 }
 
 impl Table {
-    fn fitting(tasks: &[Task], view: &View) -> Table {
-        let mut table = Table { state: 5, task: 4, tries: 3, waited: 6, ran: 3 };
+    /// For these tasks, and a terminal that has so many columns.
+    fn fitting(tasks: &[Task], view: &View, columns: Option<usize>) -> Table {
+        let mut table = Table { state: 5, task: 4, tries: 3, waited: 6, ran: 3, error: ERROR_COLUMNS };
         for task in tasks {
             let record = &task.record;
             table.state = table.state.max(record.state.name().len());
@@ -110,6 +114,11 @@ impl Table {
             table.tries = table.tries.max(record.attempts.to_string().len());
             table.waited = table.waited.max(waited(task, view).len());
             table.ran = table.ran.max(ran(task, view).len());
+        }
+        if let Some(columns) = columns {
+            // Each of the five is followed by two spaces.
+            let others = table.state + table.task + table.tries + table.waited + table.ran + 5 * 2;
+            table.error = columns.saturating_sub(others).max(ERROR_COLUMNS_MIN);
         }
         table
     }
@@ -135,7 +144,7 @@ impl Table {
             right(&record.attempts.to_string(), self.tries),
             right(&waited(task, view), self.waited),
             right(&ran(task, view), self.ran),
-            clip(&error, ERROR_COLUMNS),
+            clip(&error, self.error),
         );
         row.trim_end().to_owned()
     }

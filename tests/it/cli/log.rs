@@ -184,3 +184,20 @@ fn on_a_terminal_lines_fit_it_and_in_a_pipe_an_entry_is_a_line() {
     assert_eq!(wide.lines().count(), 60);
     assert_eq!(wide, run(&["log", "-n", "60", "--until", "seq:128", "-D", dir]).good());
 }
+
+#[test]
+fn a_list_fits_the_terminal() {
+    let demo = Demo::new();
+    let dir = &demo.dir();
+    let error =
+        "it went wrong in a way that takes many words to say, more than any narrow terminal has room for".repeat(3);
+    run(&["append", "-D", dir, "sad", "failed", "--observed", "--error", &error]).good();
+    let args = ["ls", "-D", dir];
+    for columns in [80, 120, 200] {
+        let Some(screen) = terminal::screen_of(&args, columns) else { return };
+        let longest = screen.lines().map(terminal::columns_of).max();
+        assert_eq!(longest, Some(usize::from(columns)), "as much of the error as fits\n{screen}");
+    }
+    let short = "it went wrong in a way that takes many words to say, more t…\n";
+    assert!(run(&args).good().contains(short), "a pipe has 60 columns of it");
+}
