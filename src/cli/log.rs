@@ -55,6 +55,11 @@ pub(crate) fn run(args: &LogArgs, setting: &Setting, out: &mut Out) -> Result<u8
     if !args.follow && from.0.checked_sub(1).is_some_and(|before| before > head.0) {
         return Err(Error::Ahead { asked: from, head }.into());
     }
+    // Backwards all the way: that it cannot get there is said before anything is shown.
+    let oldest = look.reader.report().oldest;
+    if args.reverse && args.last.is_none() && from < oldest && oldest > Seq::FIRST {
+        return Err(Error::Pruned { oldest }.into());
+    }
     let since = if let Some(At::Millis(since)) = args.since { since } else { 0 };
     let wanted = Wanted { tasks: &args.task, states: &args.state, actor: args.actor.as_deref(), since };
     let mut lines = Lines::new(Naming::EachTask, args.oneline);

@@ -13,6 +13,7 @@ mod info;
 mod log;
 mod moments;
 mod notes;
+mod pruned;
 mod reading;
 mod terminal;
 
