@@ -201,3 +201,52 @@ fn a_list_fits_the_terminal() {
     let short = "it went wrong in a way that takes many words to say, more t…\n";
     assert!(run(&args).good().contains(short), "a pipe has 60 columns of it");
 }
+
+/// What was read before the damage is shown, then where it is; never an answer that only looks whole.
+#[test]
+fn damage_on_the_way_is_told_from_either_end() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = &path(home.path().join("ledger"));
+    let ledger = taskledger::Options::new().segment_size(16 << 10).open(dir).unwrap();
+    for n in 0..200 {
+        let error = format!("marked {n:03} {}", "x".repeat(300));
+        ledger.append(format!("t{}", n % 10), Event::observed(TaskState::Ready).error(error)).unwrap();
+    }
+    ledger.close().unwrap();
+    let whole: Vec<String> = run(&["log", "--json", "-D", dir]).good().lines().map(str::to_owned).collect();
+    let segments = taskledger::Options::new().segments(dir).unwrap();
+    let found = segments.iter().find_map(|(_, path)| {
+        let bytes = std::fs::read(path).unwrap();
+        let place = bytes.windows(10).position(|window| window == b"marked 090")?;
+        Some((path, bytes, place))
+    });
+    let (file, mut bytes, place) = found.expect("texts are stored as they are");
+    bytes[place] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+
+    for (args, from_the_end) in [
+        (&["log"][..], false),
+        (&["log", "--reverse"], true),
+        (&["log", "--task", "t*", "-n", "150"], false),
+        (&["log", "--task", "t*", "-n", "150", "--reverse"], true),
+        (&["history", "t0"], false),
+        (&["history", "t0", "--reverse"], true),
+    ] {
+        let ran = run(&[args, &["--json", "-D", dir]].concat());
+        let error = ran.error();
+        assert_eq!((ran.code, &error["code"]), (Some(5), &json!("DAMAGED")), "{args:?}: {error}");
+        assert!(error["path"].is_string() && error["seq"].as_u64().is_some_and(|seq| seq.abs_diff(91) < 40), "{error}");
+        let shown: Vec<&str> = ran.out.lines().collect();
+        if args[0] == "log" && !args.contains(&"-n") {
+            let mut wanted: Vec<&str> = whole.iter().map(String::as_str).collect();
+            if from_the_end {
+                wanted.reverse();
+            }
+            assert!(shown.len() < 130 && shown == wanted[..shown.len()], "{args:?}: {} lines", shown.len());
+            assert!(!shown.is_empty(), "{args:?}");
+        }
+    }
+    // What does not need the bad frame is answered.
+    assert_eq!(seqs(dir, &["log", "-n", "20", "--reverse"]), (181..=200).rev().collect::<Vec<_>>());
+    assert_eq!(seqs(dir, &["history", "t0", "-n", "5"]), [151, 161, 171, 181, 191]);
+}
