@@ -450,4 +450,19 @@ mod tests {
         assert!(condition(&format!("{}true", "not ".repeat(4000))).is_ok(), "nobody counts these");
         assert!(condition(&"true and ".repeat(3000)).unwrap_err().contains("bytes"));
     }
+
+    proptest::proptest! {
+        /// Whatever is typed is a condition, and then it can be answered, or is refused with a reason.
+        #[test]
+        fn nothing_that_is_typed_is_too_much(parts in proptest::collection::vec(proptest::sample::select(&[
+            "failed", "total", " ", " and ", " or ", "not ", "(", ")", "==", "<", ">=", "3", "\"a\"", "\"", "\\", "task(\"a\").",
+            "exists", "state", "meta(\"k\")", "true", "é", "\u{0}", "99999999999999999999", ".",
+        ][..]), 0..12)) {
+            let text = parts.concat();
+            match condition(&text) {
+                Ok(condition) => drop(condition.holds(&World { count: &|_| 3, task: &|_| Ok(None) })),
+                Err(problem) => assert!(!problem.is_empty(), "{text:?}"),
+            }
+        }
+    }
 }

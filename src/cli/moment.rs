@@ -297,6 +297,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_printed_as_a_time_is_read_as_one_in_any_zone() {
+        for zone in ["Europe/Paris", "America/St_Johns", "Pacific/Apia", "Asia/Kathmandu", "UTC"] {
+            let present = Present { zone: Ok(TimeZone::get(zone).unwrap()), ..paris() };
+            for millis in [0, 1, 999, 1_772_330_400_000, 1_792_891_800_000, 253_402_300_799_999, 1 << 48, u64::MAX] {
+                assert_eq!(read(&stamp(millis), &present), Ok(At::Millis(millis)), "{zone}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever is typed is a moment or is refused with a reason; and a refusal has no character that acts unescaped.
+        #[test]
+        fn nothing_that_is_typed_is_too_much(parts in proptest::collection::vec(proptest::sample::select(&[
+            "2026-", "10-25", "T", " ", "02:30", ":00", ".5", "Z", "+02:00", "-", "[Europe/Paris]", "[", "]", "P", "PT", "5", "m",
+            "99999999999", "d", "ago", "y", "@", "seq:", "today", "é", "\u{0}", "24", "60", "e", ",", "+", "minutes",
+        ][..]), 0..7)) {
+            let text = parts.concat();
+            if let Err(problem) = read(&text, &paris()) {
+                assert!(!problem.is_empty() && !problem.contains('\0'), "{text:?}: {problem:?}");
+            }
+        }
+    }
+
     /// Where the system has no time zone database.
     #[test]
     fn a_time_zone_database_is_built_in() {
