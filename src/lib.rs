@@ -48,6 +48,7 @@ pub use adapter::dag_executor::LedgerStorage;
 pub use error::{Error, Result};
 pub use ledger::batch::{Batch, Receipt, ReceiptItem};
 pub use ledger::diff::Diff;
+pub use ledger::dump::{Dump, DumpFrame, DumpPiece};
 pub use ledger::follow::{Follow, Followed};
 pub use ledger::handle::Ledger;
 pub use ledger::history::{Entries, History};

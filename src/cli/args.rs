@@ -5,23 +5,39 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use taskledger::{At, Expect, Level, Options, Seq, TaskState, limits};
 
+use crate::cli::asking::{
+    BISECT_EXAMPLES, BisectArgs, DIFF_EXAMPLES, DUMP_EXAMPLES, DiffArgs, DumpArgs, HISTORY_EXAMPLES, HistoryArgs,
+    LOG_EXAMPLES, LogArgs, Moment, TaskArgs,
+};
 use crate::cli::fact::{Happened, expectation, happened, pair, state};
+use crate::cli::moment;
 use crate::cli::out::Form;
-use crate::cli::time;
 
 /// Printed below every help of the whole.
 const AFTER_HELP: &str = "\
 Environment:
   TASKLEDGER_DIR  the ledger's directory where -D is not given; without both it is ./.taskledger
   NO_COLOR        any value: no colours
+  TZ              the time zone of what is typed without one
+
+Moments (--at, --since, --until, --updated-since, diff, bisect):
+  now, today, yesterday           today and yesterday are the beginning of that day
+  5m, 2h30m, '1w 2d ago', PT5M    so long ago
+  2026-03-01T02:30:00Z            RFC 3339, as this program prints times
+  2026-03-01T02:30[Europe/Paris]  in that zone
+  '2026-03-01 02:30', 2026-03-01, 02:30
+                                  in the local zone: a time, the beginning of a day, today
+  @1772330400.5                   seconds since 1970
+  seq:120                         after the entry with this seq
 
 Exit codes:
   0    done; verify: sound
   1    could not: the system refused, or the fate of a write is unknown
   2    wrong usage
-  3    no such task, note, seq or moment
+  3    no such task, note, seq or moment; bisect: it holds at the start, or not at the end
   4    verify: only an unacknowledged end is incomplete, nothing is lost
-  5    damage; also any command that cannot open because of it, and then no data is printed
+  5    damage; also any command that cannot open because of it, and then no data is printed;
+       dump: something is no sound frame
   10   no ledger there
   11   another writer has it open
   12   written by a newer version
@@ -49,18 +65,6 @@ Examples:
 Where a ledger is already, nothing is changed, and that is a success. A directory with
 other files in it is refused. Modes and sizes are not kept in the ledger: whoever writes
 to it later states those of the files that it makes then.";
-
-const LOG_EXAMPLES: &str = "\
-Examples:
-  taskledger log -n 20
-  taskledger log --from 1000 --at 2026-03-01T02:30:00Z
-  taskledger log -f -n 5
-  taskledger log -f --from 1 --json | my-consumer
-
-With --follow it goes on until it is interrupted, or until nobody reads its output any
-more; it outlives writers, and waits for the next one. Entries that a killed writer has
-written and that nobody was told are safe are printed once the next writer has kept them.
---from may then lie ahead of the last entry.";
 
 const INFO_EXAMPLES: &str = "\
 Examples:
@@ -106,14 +110,24 @@ pub(crate) enum Command {
     /// Show one task's record
     Show(TaskArgs),
     /// Print the entries of one task
-    History(TaskArgs),
+    #[command(after_help = HISTORY_EXAMPLES)]
+    History(HistoryArgs),
     /// List notes: JSON values under keys, which programs keep beside the tasks
     Notes(NotesArgs),
     /// Show what one note says, or its entries
     Note(NoteArgs),
-    /// Print all entries
+    /// Print the entries of all tasks and notes
     #[command(after_help = LOG_EXAMPLES)]
     Log(LogArgs),
+    /// Show which tasks differ between two moments, and how
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
+    /// Find the first entry after which something holds
+    #[command(after_help = BISECT_EXAMPLES)]
+    Bisect(BisectArgs),
+    /// Show the frames of one segment as they are stored, also of a damaged one
+    #[command(after_help = DUMP_EXAMPLES)]
+    Dump(DumpArgs),
     /// Check all files; writes nothing, and works beside a live writer
     Verify(VerifyArgs),
     /// Write a sample ledger, draw it, and print commands to try
@@ -137,14 +151,6 @@ impl Setting {
     pub(crate) fn form(&self) -> Form {
         if self.json { Form::Json } else { Form::People }
     }
-}
-
-/// As of when.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Moment {
-    /// As of a moment: seq:N, @SECONDS[.MILLIS], or RFC 3339 such as 2026-03-01T02:30:00Z
-    #[arg(long, value_name = "MOMENT", value_parser = time::moment)]
-    pub at: Option<At>,
 }
 
 /// How files are made.
@@ -222,8 +228,8 @@ pub(crate) struct AppendArgs {
     /// Append it once only, however often it is said under this key
     #[arg(long, value_name = "K")]
     pub key: Option<String>,
-    /// When it happened, if not now: @SECONDS[.MILLIS], or RFC 3339 such as 2026-03-01T02:30:00Z
-    #[arg(long, value_name = "TIME", value_parser = time::time)]
+    /// When it happened, if not now: a time such as 2026-03-01T02:30:00Z, 5m (ago) or 02:30; any moment but a seq
+    #[arg(long, value_name = "TIME", value_parser = moment::time, allow_hyphen_values = true)]
     pub at: Option<u64>,
     /// Only if this holds of the task: absent, exists, version:N, attempt:N, or state:A,B
     #[arg(long, value_name = "EXPECT", value_parser = expectation)]
@@ -253,20 +259,12 @@ pub(crate) struct LsArgs {
     /// Only tasks that have this metadata; repeated, all of it
     #[arg(long, value_name = "K=V", value_parser = pair)]
     pub meta: Vec<(String, String)>,
-    /// Only tasks that changed at or after this time: @SECONDS[.MILLIS], or RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = time::time)]
-    pub updated_since: Option<u64>,
+    /// Only tasks that changed at or after a moment
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub updated_since: Option<At>,
     /// At most so many tasks
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    #[command(flatten)]
-    pub moment: Moment,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct TaskArgs {
-    /// The task's id
-    pub task: String,
     #[command(flatten)]
     pub moment: Moment,
 }
@@ -287,21 +285,6 @@ pub(crate) struct NoteArgs {
     /// Its entries, oldest first
     #[arg(long)]
     pub history: bool,
-    #[command(flatten)]
-    pub moment: Moment,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct LogArgs {
-    /// Only the last N entries
-    #[arg(short = 'n', long = "last", value_name = "N")]
-    pub last: Option<u64>,
-    /// Only entries from this seq on
-    #[arg(long, value_name = "SEQ")]
-    pub from: Option<u64>,
-    /// Then wait, and print each entry that comes once it is durable; goes with all of these but --at
-    #[arg(short = 'f', long, conflicts_with = "at")]
-    pub follow: bool,
     #[command(flatten)]
     pub moment: Moment,
 }

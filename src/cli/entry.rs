@@ -6,13 +6,17 @@ use taskledger::{Change, Entry, EventKind, TaskState};
 
 use crate::cli::fail::Failure;
 use crate::cli::out::{Form, Out};
-use crate::cli::text::{clip, left, paint, right, safe, width};
+use crate::cli::text::{clip, flow, left, paint, right, safe, width};
 use crate::cli::time::stamp;
 
 /// So many entries are fitted into columns together.
 const CHUNK: usize = 256;
+/// And no more, once they have so many bytes of output.
+const CHUNK_BYTES: usize = 4 << 20;
 /// An id longer than this pushes its own line only.
 const TASK_COLUMNS: usize = 40;
+/// How much room the facts of a short line should have.
+const SHORT_COLUMNS: usize = 40;
 /// How much of a text is shown.
 const TEXT_COLUMNS: usize = 60;
 
@@ -29,7 +33,7 @@ pub(crate) fn print(
     naming: Naming,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    let mut lines = Lines::new(naming);
+    let mut lines = Lines::new(naming, false);
     for entry in entries {
         match entry {
             Ok(entry) => lines.add(entry, out)?,
@@ -46,26 +50,41 @@ pub(crate) fn print(
 pub(crate) struct Lines {
     columns: Columns,
     chunk: Vec<Entry>,
+    /// About how many bytes of text wait in the chunk.
+    bytes: usize,
 }
 
 impl Lines {
-    pub(crate) fn new(naming: Naming) -> Lines {
-        Lines { columns: Columns { seq: 1, task: 0, what: 0, naming }, chunk: Vec::new() }
+    /// `short` is one line an entry, cut where a terminal ends; else what does not fit a terminal goes on below.
+    pub(crate) fn new(naming: Naming, short: bool) -> Lines {
+        Lines { columns: Columns { seq: 1, task: 0, what: 0, naming, short, indent: 0 }, chunk: Vec::new(), bytes: 0 }
+    }
+
+    /// All of them so far from the left.
+    pub(crate) fn indented(mut self, columns: usize) -> Lines {
+        self.columns.indent = columns;
+        self
     }
 
     /// Prints it now or with later ones.
     pub(crate) fn add(&mut self, entry: Entry, out: &mut Out) -> Result<(), Failure> {
         match out.form {
             Form::Json => out.json(&entry)?,
-            Form::People => self.chunk.push(entry),
+            Form::People => {
+                let output =
+                    if let Change::Set(output) = entry.event.output_change() { output.as_str().len() } else { 0 };
+                self.bytes += output + entry.event.value().map_or(0, |value| value.as_str().len());
+                self.chunk.push(entry);
+            }
         }
-        if self.chunk.len() == CHUNK { self.print(out) } else { Ok(()) }
+        if self.chunk.len() == CHUNK || self.bytes > CHUNK_BYTES { self.print(out) } else { Ok(()) }
     }
 
     /// Prints what was added and is not printed yet.
     pub(crate) fn print(&mut self, out: &mut Out) -> Result<(), Failure> {
         self.columns.print(&self.chunk, out)?;
         self.chunk.clear();
+        self.bytes = 0;
         Ok(())
     }
 }
@@ -76,6 +95,8 @@ struct Columns {
     task: usize,
     what: usize,
     naming: Naming,
+    short: bool,
+    indent: usize,
 }
 
 impl Columns {
@@ -85,23 +106,42 @@ impl Columns {
             self.task = self.task.max(width(&name(entry)).min(TASK_COLUMNS));
             self.what = self.what.max(width(&what(entry)));
         }
-        for entry in entries {
-            let state = entry.event.state().unwrap_or(TaskState::Pending);
-            let task = match self.naming {
-                Naming::EachTask => format!("{}  ", left(&name(entry), self.task)),
-                Naming::OneTask => String::new(),
-            };
-            let line = format!(
-                "{}  {}  {task}{}  {}",
-                right(&entry.seq.to_string(), self.seq),
-                stamp(entry.at),
-                paint(state, &left(&what(entry), self.what)),
-                facts(entry).join("  "),
-            );
-            writeln!(out, "{}", line.trim_end())?;
-        }
-        Ok(())
+        entries.iter().try_for_each(|entry| Ok(writeln!(out, "{}", self.line(entry, out.columns))?))
     }
+
+    /// An entry as it is printed, for a terminal that has so many columns.
+    fn line(&self, entry: &Entry, out_columns: Option<usize>) -> String {
+        let task = match self.naming {
+            Naming::EachTask => format!("{}  ", left(&name(entry), self.task)),
+            Naming::OneTask => String::new(),
+        };
+        let indent = " ".repeat(self.indent);
+        let place = format!("{indent}{}  {}  {task}", right(&entry.seq.to_string(), self.seq), stamp(entry.at));
+        let what = left(&what(entry), self.what);
+        let colour = |text: &str| paint(entry.event.state().unwrap_or(TaskState::Pending), text);
+        let columns = out_columns.unwrap_or(usize::MAX);
+        if self.short {
+            // Where little room is left, the facts need it more than the eye needs the column.
+            let what = if columns < width(&place) + self.what + SHORT_COLUMNS { what.trim_end() } else { &what };
+            let facts = format!("  {}", short_facts(entry).join("  "));
+            let left = columns.saturating_sub(width(&place));
+            let (place, what, facts) =
+                (clip(&place, columns), clip(what, left), clip(&facts, left.saturating_sub(width(what))));
+            return format!("{place}{}{}", colour(&what), facts.trim_end()).trim_end().to_owned();
+        }
+        // What does not fit goes below the time of the entry.
+        let head = format!("{place}{}", colour(&what));
+        flow(head, width(&place) + width(&what), &facts(entry), self.indent + self.seq + 2, out_columns)
+    }
+}
+
+/// What a glance needs beside the move: which try it is, and what went wrong.
+fn short_facts(entry: &Entry) -> Vec<String> {
+    let event = &entry.event;
+    let attempts = event.attempts_set().map(|attempts| format!("try {attempts}"));
+    let error = if let Change::Set(error) = event.error_change() { Some(error.as_str()) } else { None };
+    let texts = [error, event.reason()].into_iter().flatten().map(|text| clip(&safe(text), TEXT_COLUMNS).into_owned());
+    attempts.into_iter().chain(texts).collect()
 }
 
 fn name(entry: &Entry) -> String {

@@ -170,7 +170,7 @@ impl From<Error> for Failure {
                     (Some(pid), None) => format!("process {pid} has closed it"),
                     (None, _) => "it is closed".to_owned(),
                 };
-                let hint = format!("wait until {until}; info, ls, show, history, notes, log and verify work beside it");
+                let hint = format!("wait until {until}; all commands that only read work beside it");
                 let failure = failure.with("path", path.to_string_lossy()).hint(hint);
                 let failure = pid.into_iter().fold(failure, |failure, pid| failure.with("pid", pid));
                 since.into_iter().fold(failure, |failure, since| failure.with("since", since))

@@ -282,7 +282,7 @@ fn value<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, BadLine> 
 fn millis(name: &str, raw: &RawValue) -> Result<Option<u64>, BadLine> {
     match value(name, raw)? {
         Value::Null => Ok(None),
-        Value::String(text) => time::time(&text).map(Some).map_err(|problem| BadLine::field(name, problem)),
+        Value::String(text) => time::exact(&text).map(Some).map_err(|problem| BadLine::field(name, problem)),
         Value::Number(number) if number.is_u64() => Ok(number.as_u64()),
         other => {
             Err(BadLine::field(name, format!("{other} is no time: whole milliseconds since 1970 and RFC 3339 are")))

@@ -1,46 +1,207 @@
-//! `log`: the entries of all tasks, in order, and with `--follow` those that come.
+//! `log`: the entries of all tasks and notes, in order, and with `--follow` those that come.
+//!
+//! Entries stream: forwards one at a time, backwards in pages of a bounded size, so that memory does not go with the ledger.
 
+use std::collections::VecDeque;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::time::Duration;
 
-use taskledger::{Error, Followed, Reader, Seq};
+use taskledger::{At, Change, Entry, Error, Followed, Reader, Seq, TaskState, View};
 
-use crate::cli::args::{LogArgs, Setting};
-use crate::cli::entry::{self, Lines, Naming};
+use crate::cli::args::Setting;
+use crate::cli::asking::{LogArgs, Moment};
+use crate::cli::entry::{Lines, Naming};
 use crate::cli::fail::Failure;
+use crate::cli::glob::like;
 use crate::cli::look;
 use crate::cli::out::Out;
 
 /// How often it is looked whether somebody still reads, while nothing comes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A page that is read backwards has so many entries at least and at most, and so many bytes or one entry.
+const PAGE_ENTRIES: RangeInclusive<u64> = 16..=4096;
+const PAGE_BYTES: usize = 16 << 20;
+
+/// Which entries are asked for, by what they say.
+#[derive(Debug)]
+struct Wanted<'a> {
+    tasks: &'a [String],
+    states: &'a [TaskState],
+    actor: Option<&'a str>,
+    /// Where following goes on up to a time that is not there yet.
+    since: u64,
+}
+
+impl Wanted<'_> {
+    fn has(&self, entry: &Entry) -> bool {
+        let like_one = |id: &str| self.tasks.iter().any(|pattern| like(pattern, id));
+        (self.tasks.is_empty() || entry.task.as_deref().is_some_and(like_one))
+            && (self.states.is_empty() || entry.event.state().is_some_and(|state| self.states.contains(&state)))
+            && self.actor.is_none_or(|actor| entry.event.actor() == Some(actor))
+            && entry.at >= self.since
+    }
+
+    fn has_all(&self) -> bool {
+        self.tasks.is_empty() && self.states.is_empty() && self.actor.is_none()
+    }
+}
 
 pub(crate) fn run(args: &LogArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
-    let look = look::open(setting, &args.moment, out.form)?;
-    let (last, head) = (look.view.seq(), look.reader.view().seq());
-    let mut from = args.from.unwrap_or(look.reader.report().oldest.0);
+    check(args)?;
+    let look = look::open(setting, &Moment { at: args.moment.at.or(args.until) }, out.form)?;
+    let (view, last, head) = (&look.view, look.view.seq(), look.reader.view().seq());
+    let mut from = first(args, &look.reader)?;
     // The place right behind the head is no mistake: a caller who has read everything goes on there.
-    if !args.follow && from.checked_sub(1).is_some_and(|before| before > head.0) {
-        return Err(Error::Ahead { asked: Seq(from), head }.into());
+    if !args.follow && from.0.checked_sub(1).is_some_and(|before| before > head.0) {
+        return Err(Error::Ahead { asked: from, head }.into());
     }
-    if let Some(n) = args.last {
+    // Backwards all the way: that it cannot get there is said before anything is shown.
+    let oldest = look.reader.report().oldest;
+    if args.reverse && args.last.is_none() && from < oldest && oldest > Seq::FIRST {
+        return Err(Error::Pruned { oldest }.into());
+    }
+    let since = if let Some(At::Millis(since)) = args.since { since } else { 0 };
+    let wanted = Wanted { tasks: &args.task, states: &args.state, actor: args.actor.as_deref(), since };
+    let mut lines = Lines::new(Naming::EachTask, args.oneline);
+    let ended = if args.reverse {
+        let mut left = args.last.unwrap_or(u64::MAX);
+        newest_first(view, from, &wanted, &mut |entry| {
+            if left == 0 {
+                return Ok(ControlFlow::Break(()));
+            }
+            left -= 1;
+            lines.add(entry, out)?;
+            Ok(ControlFlow::Continue(()))
+        })
+    } else {
+        if let Some(n) = args.last {
+            from = from.max(nth_last(view, from, n, &wanted)?);
+        }
+        if args.follow {
+            return follow(&look.reader, from, &wanted, lines, out);
+        }
+        oldest_first(view, from..=last, &mut |entry| {
+            if wanted.has(&entry) { lines.add(entry, out) } else { Ok(()) }
+        })
+    };
+    // What was read comes before why no more could be.
+    lines.print(out)?;
+    ended.map(|()| 0)
+}
+
+/// What only all arguments together show.
+fn check(args: &LogArgs) -> Result<(), Failure> {
+    let backwards = match (args.since, args.until.or(args.moment.at)) {
+        (Some(At::Millis(since)), Some(At::Millis(until))) => since > until,
+        (Some(At::Seq(since)), Some(At::Seq(until))) => since > until,
+        _ => false,
+    };
+    if backwards {
+        return Err(Failure::new("USAGE", "--since is after the moment up to which entries are asked for")
+            .hint("`taskledger log --since 2h --until 1h`: the earlier moment is --since"));
+    }
+    Ok(())
+}
+
+/// Where to begin.
+fn first(args: &LogArgs, reader: &Reader) -> Result<Seq, Failure> {
+    Ok(match (args.from, args.since) {
+        (Some(from), _) => Seq(from),
+        (None, Some(At::Seq(since))) => since,
+        // Behind the last entry that is older.
+        (None, Some(At::Millis(since))) if since > 0 => Seq(reader.as_of(At::Millis(since - 1))?.seq().0 + 1),
+        (None, _) => reader.report().oldest,
+    })
+}
+
+/// Where the last so many that are wanted begin; behind the last entry for none, and `Seq(0)` where there are fewer.
+fn nth_last(view: &View, from: Seq, n: u64, wanted: &Wanted<'_>) -> Result<Seq, Failure> {
+    let behind = Seq(view.seq().0 + 1);
+    if n == 0 || wanted.has_all() {
         // Seqs are dense, so the last n entries are known by their place.
-        from = from.max((last.0 + 1).saturating_sub(n));
+        return Ok(Seq(behind.0.saturating_sub(n)));
     }
-    if args.follow {
-        return follow(&look.reader, Seq(from), out);
+    let (mut left, mut found) = (n, Seq::ZERO);
+    newest_first(view, from, wanted, &mut |entry| {
+        left -= 1;
+        if left > 0 {
+            return Ok(ControlFlow::Continue(()));
+        }
+        found = entry.seq;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
+fn oldest_first(
+    view: &View,
+    seqs: RangeInclusive<Seq>,
+    visit: &mut dyn FnMut(Entry) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if seqs.is_empty() {
+        return Ok(());
     }
-    if from <= last.0 {
-        entry::print(look.view.entries(Seq(from)), Naming::EachTask, out)?;
+    view.entries(*seqs.start()).try_for_each(|entry| visit(entry?))
+}
+
+/// Shows the entries from a seq on that are wanted to `visit`, the newest first, until it has seen enough.
+fn newest_first(
+    view: &View,
+    from: Seq,
+    wanted: &Wanted<'_>,
+    visit: &mut dyn FnMut(Entry) -> Result<ControlFlow<()>, Failure>,
+) -> Result<(), Failure> {
+    let (mut last, mut span) = (view.seq().0, *PAGE_ENTRIES.start());
+    while last >= from.0.max(1) {
+        let mut first = from.0.max(1).max((last + 1).saturating_sub(span));
+        let (mut page, mut bytes) = (VecDeque::new(), 0);
+        let is_asked = |entry: &taskledger::Result<Entry>| entry.as_ref().map_or(true, |entry| entry.seq.0 <= last);
+        for entry in view.entries(Seq(first)).take_while(is_asked) {
+            let entry = entry?;
+            if !wanted.has(&entry) {
+                continue;
+            }
+            bytes += weight(&entry);
+            page.push_back(entry);
+            // The oldest ones come again with the next page.
+            while bytes > PAGE_BYTES && page.len() > 1 {
+                let dropped = page.pop_front().expect("there are two");
+                bytes -= weight(&dropped);
+                first = dropped.seq.0 + 1;
+            }
+        }
+        // The next page is larger where this one had room, and not much larger than what was of use of it.
+        span = (2 * (last + 1 - first)).clamp(*PAGE_ENTRIES.start(), *PAGE_ENTRIES.end());
+        for entry in page.into_iter().rev() {
+            if visit(entry)?.is_break() {
+                return Ok(());
+            }
+        }
+        last = first - 1;
     }
-    Ok(0)
+    Ok(())
+}
+
+/// About how many bytes of memory an entry takes.
+fn weight(entry: &Entry) -> usize {
+    let event = &entry.event;
+    let text = |text: Option<&str>| text.map_or(0, str::len);
+    let output = if let Change::Set(output) = event.output_change() { output.as_str().len() } else { 0 };
+    let error = if let Change::Set(error) = event.error_change() { error.len() } else { 0 };
+    let metadata: usize = event.metadata().map(|(key, value)| 64 + key.len() + text(value)).sum();
+    let context = text(event.actor()) + text(event.reason()) + text(event.idempotency_key());
+    let value = text(event.value().map(taskledger::Json::as_str));
+    let subject = text(entry.task.as_deref()) + text(entry.note.as_deref());
+    size_of::<Entry>() + subject + output + error + metadata + context + value
 }
 
 /// Prints what is there and what comes, until nobody reads it any more.
-fn follow(reader: &Reader, from: Seq, out: &mut Out) -> Result<u8, Failure> {
+fn follow(reader: &Reader, from: Seq, wanted: &Wanted<'_>, mut lines: Lines, out: &mut Out) -> Result<u8, Failure> {
     let mut follow = reader.follow(from)?;
-    let mut lines = Lines::new(Naming::EachTask);
     loop {
         match follow.next_within(LOOK_EVERY) {
-            Ok(Followed::Entry(entry)) => lines.add(*entry, out)?,
+            Ok(Followed::Entry(entry)) if wanted.has(&entry) => lines.add(*entry, out)?,
+            Ok(Followed::Entry(_)) => {}
             Ok(_) => {
                 lines.print(out)?;
                 out.flush_to_reader()?;

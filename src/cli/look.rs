@@ -4,7 +4,8 @@ use std::path::Path;
 
 use taskledger::{Entry, Ledger, Reader, Seq, View};
 
-use crate::cli::args::{Moment, Setting};
+use crate::cli::args::Setting;
+use crate::cli::asking::Moment;
 use crate::cli::fail::Failure;
 use crate::cli::out::{Form, remark};
 use crate::cli::text::{count, safe};
@@ -25,13 +26,7 @@ pub(crate) fn open(setting: &Setting, moment: &Moment, form: Form) -> Result<Loo
         Some(at) => reader.as_of(at)?,
         None => reader.view().clone(),
     };
-    let mut remarks = Vec::new();
-    if !view.is_final() {
-        remarks.push("the ledger has not passed this moment yet, so more may come to belong to it".to_owned());
-    }
-    if view.splits_a_batch() {
-        remarks.push(format!("seq {} is within a batch, of which the rest is left out", view.seq()));
-    }
+    let mut remarks = about(&view);
     let report = reader.report();
     let unvouched = view.seq().0.saturating_sub(report.vouched.0);
     if report.writer.is_none() && unvouched > 0 {
@@ -49,6 +44,25 @@ pub(crate) fn open(setting: &Setting, moment: &Moment, form: Form) -> Result<Loo
         remark(form, &remarks.join("; "));
     }
     Ok(Look { reader, view })
+}
+
+/// Remarks on standard error what a reader should know about each of these moments.
+pub(crate) fn remark_on(views: &[&View], form: Form) {
+    let remarks: Vec<String> = views.iter().flat_map(|view| about(view)).collect();
+    if !remarks.is_empty() {
+        remark(form, &remarks.join("; "));
+    }
+}
+
+fn about(view: &View) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if !view.is_final() {
+        remarks.push("the ledger has not passed this moment yet, so more may come to belong to it".to_owned());
+    }
+    if view.splits_a_batch() {
+        remarks.push(format!("seq {} is within a batch, of which the rest is left out", view.seq()));
+    }
+    remarks
 }
 
 /// A ledger's directory as it is named from everywhere.

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use taskledger::{Filter, Task, TaskState, View};
+use taskledger::{At, Error, Filter, Task, TaskState, View};
 
 use crate::cli::args::{LsArgs, Setting};
 use crate::cli::fail::Failure;
@@ -18,21 +18,32 @@ use crate::cli::time::span;
 const SORTED_MAX: usize = 1_000_000;
 /// How many tasks are asked for at a time.
 const PAGE: usize = 10_000;
-/// How much of an error is shown.
+/// How much of an error is shown, where no terminal says how much fits; and on a terminal at least.
 const ERROR_COLUMNS: usize = 60;
+const ERROR_COLUMNS_MIN: usize = 8;
 
 pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let look = look::open(setting, &args.moment, out.form)?;
     let view = &look.view;
-    let filter = filter(args);
+    let (filter, head) = (filter(args), look.reader.view().seq());
+    if let Some(At::Seq(asked)) = args.updated_since
+        && asked.0 > head.0 + 1
+    {
+        return Err(Error::Ahead { asked, head }.into());
+    }
     let limit = args.limit.unwrap_or(usize::MAX);
 
     let mut next = Some(filter.clone().limit(PAGE));
     let mut tasks = Vec::new();
+    let list = |page: Filter| -> Result<(Vec<Task>, Option<Filter>), Failure> {
+        let mut page = view.list(page)?;
+        page.tasks.retain(|task| is_newer(task, args));
+        Ok((page.tasks, page.next.map(|token| filter.clone().limit(PAGE).after(token))))
+    };
     while let Some(page) = next.take_if(|_| tasks.len() < SORTED_MAX) {
-        let page = view.list(page)?;
-        tasks.extend(page.tasks);
-        next = page.next.map(|token| filter.clone().limit(PAGE).after(token));
+        let (more, after) = list(page)?;
+        tasks.extend(more);
+        next = after;
     }
     if next.is_none() {
         tasks.sort_by(|a, b| a.record.id.cmp(&b.record.id));
@@ -40,7 +51,7 @@ pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8,
         remark(out.form, "more than a million tasks: they come in the ledger's own order, not sorted by id");
     }
 
-    let table = Table::fitting(&tasks, view);
+    let table = Table::fitting(&tasks, view, out.columns);
     if out.form == Form::People {
         writeln!(out, "{}", table.head())?;
     }
@@ -54,9 +65,7 @@ pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8,
             shown += 1;
         }
         let Some(page) = next.take_if(|_| shown < limit) else { break };
-        let page = view.list(page)?;
-        tasks = page.tasks;
-        next = page.next.map(|token| filter.clone().limit(PAGE).after(token));
+        (tasks, next) = list(page)?;
     }
     match out.form {
         Form::Json => out.json(&view.counts())?,
@@ -69,7 +78,18 @@ fn filter(args: &LsArgs) -> Filter {
     let filter = Filter::new().prefix(args.prefix.as_str());
     let filter = args.state.iter().fold(filter, |filter, &state| filter.state(state));
     let filter = args.meta.iter().fold(filter, |filter, (key, value)| filter.meta(key.as_str(), value.as_str()));
-    args.updated_since.into_iter().fold(filter, Filter::updated_since)
+    match args.updated_since {
+        Some(At::Millis(since)) => filter.updated_since(since),
+        _ => filter,
+    }
+}
+
+/// Whether a task changed with or after the seq that it must have changed since.
+fn is_newer(task: &Task, args: &LsArgs) -> bool {
+    match args.updated_since {
+        Some(At::Seq(since)) => task.seq >= since,
+        _ => true,
+    }
 }
 
 /// The widths of the columns that are padded.
@@ -79,11 +99,14 @@ struct Table {
     tries: usize,
     waited: usize,
     ran: usize,
+    /// The last one is not padded, but cut.
+    error: usize,
 }
 
 impl Table {
-    fn fitting(tasks: &[Task], view: &View) -> Table {
-        let mut table = Table { state: 5, task: 4, tries: 3, waited: 6, ran: 3 };
+    /// For these tasks, and a terminal that has so many columns.
+    fn fitting(tasks: &[Task], view: &View, columns: Option<usize>) -> Table {
+        let mut table = Table { state: 5, task: 4, tries: 3, waited: 6, ran: 3, error: ERROR_COLUMNS };
         for task in tasks {
             let record = &task.record;
             table.state = table.state.max(record.state.name().len());
@@ -91,6 +114,11 @@ impl Table {
             table.tries = table.tries.max(record.attempts.to_string().len());
             table.waited = table.waited.max(waited(task, view).len());
             table.ran = table.ran.max(ran(task, view).len());
+        }
+        if let Some(columns) = columns {
+            // Each of the five is followed by two spaces.
+            let others = table.state + table.task + table.tries + table.waited + table.ran + 5 * 2;
+            table.error = columns.saturating_sub(others).max(ERROR_COLUMNS_MIN);
         }
         table
     }
@@ -116,7 +144,7 @@ impl Table {
             right(&record.attempts.to_string(), self.tries),
             right(&waited(task, view), self.waited),
             right(&ran(task, view), self.ran),
-            clip(&error, ERROR_COLUMNS),
+            clip(&error, self.error),
         );
         row.trim_end().to_owned()
     }

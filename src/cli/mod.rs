@@ -1,22 +1,33 @@
 //! The command line: one file for each subcommand, and around them
 //!
-//! - `args`: what may be typed; `fact`: the words for events and expectations; `time`: moments and spans, read and
-//!   printed; `input`: files that the user names;
+//! - `args`, `asking`: what may be typed; `fact`: the words for events and expectations; `expr`, `token`: conditions;
+//!   `moment`: moments in words; `time`:
+//!   times and spans as they are printed; `input`: files that the user names;
 //! - `look`: opening a ledger for reading, at a moment; `entry`: one entry as one line of text;
 //! - `line`, `known`: what `import` reads, and how it compares with what is there;
 //! - `story`, `timeline`: what `demo` writes and draws;
 //! - `out`: the only writer to standard output and standard error; `text`: making foreign text safe to print;
-//!   `fail`: errors, their exit codes and hints.
+//!   `glob`: patterns for ids; `fail`: errors, their exit codes and hints.
 
 mod text;
+
+mod glob;
 
 mod out;
 
 mod time;
 
+mod moment;
+
 mod fail;
 
 mod fact;
+
+mod token;
+
+mod expr;
+
+mod asking;
 
 mod args;
 
@@ -51,6 +62,12 @@ mod history;
 mod notes;
 
 mod log;
+
+mod diff;
+
+mod bisect;
+
+mod dump;
 
 mod verify;
 
@@ -106,6 +123,9 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Notes(args) => notes::list(args, setting, out),
         Command::Note(args) => notes::show(args, setting, out),
         Command::Log(args) => log::run(args, setting, out),
+        Command::Diff(args) => diff::run(args, setting, out),
+        Command::Bisect(args) => bisect::run(args, setting, out),
+        Command::Dump(args) => dump::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
         Command::Demo(args) => demo::run(args, out),
     }

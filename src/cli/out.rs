@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::tcgetwinsize;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -22,6 +23,8 @@ pub(crate) enum Form {
 /// Standard output.
 pub(crate) struct Out {
     pub form: Form,
+    /// How many columns the terminal has, where it is one.
+    pub columns: Option<usize>,
     to: BufWriter<Box<dyn Write>>,
 }
 
@@ -32,7 +35,9 @@ impl Out {
             Form::People => Box::new(anstream::stdout().lock()),
             Form::Json => Box::new(io::stdout().lock()),
         };
-        Out { form, to: BufWriter::with_capacity(64 << 10, to) }
+        let size = io::stdout().is_terminal().then(|| tcgetwinsize(io::stdout()).ok()).flatten();
+        let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
+        Out { form, columns, to: BufWriter::with_capacity(64 << 10, to) }
     }
 
     /// Writes one object as one line.
@@ -96,6 +101,14 @@ pub(crate) fn remark(form: Form, text: &str) {
     }
 }
 
+/// Says how far work has come on a line of its own, where something else writes to the terminal, too. Only to people, and on a
+/// terminal only.
+pub(crate) fn step(form: Form, text: &str) {
+    if form == Form::People && io::stderr().is_terminal() {
+        complain(text);
+    }
+}
+
 /// Writes to standard error. There is nowhere to say that this failed.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
@@ -105,6 +118,9 @@ pub(crate) fn complain(text: &str) {
 const OF_BYTES: &str = "{wide_bar}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
 /// A count of lines that end some day.
 const OF_LINES: &str = "{human_pos} lines  {per_sec}";
+
+/// Steps of which the number is about known.
+const OF_STEPS: &str = "{wide_bar}  step {human_pos} of {human_len}";
 
 /// How far work has come, on one line of the terminal that is overwritten as it goes on; nothing where standard error
 /// is no terminal, and nothing for programs. It is wiped when it is dropped, which must be before anything is said.
@@ -121,6 +137,10 @@ impl Progress {
 
     pub(crate) fn of_lines(form: Form) -> Progress {
         Progress::new(form, OF_LINES)
+    }
+
+    pub(crate) fn of_steps(form: Form) -> Progress {
+        Progress::new(form, OF_STEPS)
     }
 
     fn new(form: Form, template: &str) -> Progress {

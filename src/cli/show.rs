@@ -5,7 +5,8 @@ use std::io::Write;
 
 use taskledger::{Task, View};
 
-use crate::cli::args::{Setting, TaskArgs};
+use crate::cli::args::Setting;
+use crate::cli::asking::TaskArgs;
 use crate::cli::fail::Failure;
 use crate::cli::look;
 use crate::cli::ls::ran;

@@ -44,7 +44,7 @@ pub(crate) fn clip(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
         return Cow::Borrowed(text);
     }
-    let mut left = columns.saturating_sub(1);
+    let Some(mut left) = columns.checked_sub(1) else { return Cow::Borrowed("") };
     let kept: String = text
         .chars()
         .take_while(|c| {
@@ -65,6 +65,26 @@ pub(crate) fn left(text: &str, columns: usize) -> String {
 /// Spaces, then the text, up to a width.
 pub(crate) fn right(text: &str, columns: usize) -> String {
     format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// A line of a head, which takes so many columns, and of facts; where a terminal has not so many, the facts that do not
+/// fit go on below, behind an indent.
+pub(crate) fn flow(head: String, wide: usize, facts: &[String], indent: usize, columns: Option<usize>) -> String {
+    let (mut line, mut here) = (head, wide);
+    for fact in facts {
+        here += 2 + width(fact);
+        if columns.is_some_and(|columns| here > columns) {
+            line.truncate(line.trim_end().len());
+            line.push('\n');
+            line.push_str(&" ".repeat(indent));
+            here = indent + width(fact);
+        } else {
+            line.push_str("  ");
+        }
+        line.push_str(fact);
+    }
+    line.truncate(line.trim_end().len());
+    line
 }
 
 /// A text in the colour of a state. The writer takes colours out where nobody would see them.
@@ -128,8 +148,20 @@ mod tests {
         assert_eq!(clip("東京東京", 5), "東京…");
         assert_eq!(clip("東京", 4), "東京");
         assert_eq!(clip("abcdef", 4), "abc…");
+        assert_eq!((clip("a", 0), clip("ab", 1)), ("".into(), "…".into()));
         assert_eq!(left("東", 4), "東  ");
         assert_eq!(right("7", 3), "  7");
+    }
+
+    #[test]
+    fn facts_that_do_not_fit_go_on_below() {
+        let facts = ["bb".to_owned(), "東京".to_owned(), "c".to_owned()];
+        let flown = |columns| flow("a ".to_owned(), 2, &facts, 1, columns);
+        assert_eq!(flown(None), "a   bb  東京  c");
+        assert_eq!(flown(Some(15)), "a   bb  東京  c");
+        assert_eq!(flown(Some(14)), "a   bb  東京\n c");
+        assert_eq!(flown(Some(11)), "a   bb\n 東京  c");
+        assert_eq!(flown(Some(1)), "a\n bb\n 東京\n c");
     }
 
     #[test]

@@ -1,28 +1,26 @@
-//! Moments and spans: what may be typed, and how they are printed. What is printed as a time is accepted as one.
+//! Times and spans: how they are printed, and the exact forms of a time. What is printed as a time is accepted as one.
 
 use jiff::Timestamp;
-use taskledger::{At, Seq};
 
-/// A moment as typed after `--at`: `seq:N`, or a time.
-pub(crate) fn moment(text: &str) -> Result<At, String> {
-    match text.strip_prefix("seq:") {
-        Some(seq) => {
-            seq.parse().map(|seq| At::Seq(Seq(seq))).map_err(|_| format!("{seq:?} is no seq: a whole number is"))
-        }
-        None => time(text).map(At::Millis).map_err(|problem| format!("{problem}; a moment may also be seq:N")),
-    }
-}
+/// Why an earlier time is refused.
+pub(crate) const FROM_1970: &str = "a ledger has times from 1970 on";
 
-/// A time as typed or as in an import line: `@SECONDS[.FRACTION]` or RFC 3339, in milliseconds since the Unix epoch.
-/// What is finer than a millisecond is cut off: entries have whole milliseconds, so none lies in between.
-pub(crate) fn time(text: &str) -> Result<u64, String> {
+/// A time as in an import line: `@SECONDS[.FRACTION]` or RFC 3339, in milliseconds since the Unix epoch. It means the
+/// same whenever and wherever it is read. What is finer than a millisecond is cut off: entries have whole milliseconds,
+/// so none lies in between.
+pub(crate) fn exact(text: &str) -> Result<u64, String> {
     if let Some(seconds) = text.strip_prefix('@') {
         return since_epoch(seconds).ok_or_else(|| format!("{text:?} is no time: @SECONDS or @SECONDS.MILLIS is"));
     }
     let time: Timestamp = text.parse().map_err(|_| {
         format!("{text:?} is no time: @SECONDS[.MILLIS] and RFC 3339 with an offset are (2026-03-01T02:30:00Z)")
     })?;
-    u64::try_from(time.as_millisecond()).map_err(|_| format!("{text:?} is before 1970"))
+    millis_of(time).ok_or_else(|| format!("{text:?} is before 1970, and {FROM_1970}"))
+}
+
+/// In milliseconds since the Unix epoch; `None` before it.
+pub(crate) fn millis_of(time: Timestamp) -> Option<u64> {
+    u64::try_from(time.as_millisecond()).ok()
 }
 
 fn since_epoch(text: &str) -> Option<u64> {
@@ -35,7 +33,7 @@ fn since_epoch(text: &str) -> Option<u64> {
     whole.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(millis.parse().ok()?)
 }
 
-/// A time as people and [`time`] read it: RFC 3339 in UTC with milliseconds, or `@` beyond the year 9999.
+/// A time as people and [`exact`] read it: RFC 3339 in UTC with milliseconds, or `@` beyond the year 9999.
 pub(crate) fn stamp(millis: u64) -> String {
     match i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok()) {
         Some(time) => format!("{time:.3}"),
@@ -70,32 +68,20 @@ mod tests {
     #[test]
     fn what_is_printed_as_a_time_is_accepted_as_one() {
         for millis in [0, 1, 999, 1_772_330_400_000, 253_402_207_200_000, 253_402_300_799_999, 1 << 48, u64::MAX] {
-            assert_eq!(time(&stamp(millis)), Ok(millis), "{}", stamp(millis));
+            assert_eq!(exact(&stamp(millis)), Ok(millis), "{}", stamp(millis));
         }
         assert_eq!(stamp(1_772_330_400_007), "2026-03-01T02:00:00.007Z");
     }
 
     #[test]
-    fn a_moment_has_three_forms() {
-        assert_eq!(moment("seq:0"), Ok(At::Seq(Seq(0))));
-        assert_eq!(moment("@1772330400"), Ok(At::Millis(1_772_330_400_000)));
-        assert_eq!(moment("@1772330400.5"), Ok(At::Millis(1_772_330_400_500)));
-        assert_eq!(moment("@1772330400.0079"), Ok(At::Millis(1_772_330_400_007)));
-        assert_eq!(moment("2026-03-01T04:00:00+02:00"), Ok(At::Millis(1_772_330_400_000)));
-        for bad in [
-            "",
-            "seq:",
-            "seq:-1",
-            "@",
-            "@1.",
-            "@.5",
-            "@-1",
-            "@+1",
-            "noon",
-            "2026-03-01T02:00:00",
-            "1969-12-31T23:59:59Z",
-        ] {
-            assert!(moment(bad).is_err(), "{bad:?}");
+    fn an_exact_time_has_two_forms() {
+        assert_eq!(exact("@1772330400"), Ok(1_772_330_400_000));
+        assert_eq!(exact("@1772330400.5"), Ok(1_772_330_400_500));
+        assert_eq!(exact("@1772330400.0079"), Ok(1_772_330_400_007));
+        assert_eq!(exact("2026-03-01T04:00:00+02:00"), Ok(1_772_330_400_000));
+        let bad = ["", "@", "@1.", "@.5", "@-1", "@+1", "now", "5m", "2026-03-01T02:00:00", "1969-12-31T23:59:59Z"];
+        for bad in bad {
+            assert!(exact(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -70,6 +70,8 @@ mod listed;
 mod pass;
 pub mod verify;
 
+pub mod dump;
+
 pub mod handle;
 
 mod past;

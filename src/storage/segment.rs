@@ -284,7 +284,7 @@ impl Segment {
 }
 
 /// Reads and checks the header of a published segment.
-fn read_header(file: &dyn VfsFile, path: &Path, writing: bool) -> Result<SegmentHeader> {
+pub(crate) fn read_header(file: &dyn VfsFile, path: &Path, writing: bool) -> Result<SegmentHeader> {
     let mut page = vec![0; HEADER_BYTES as usize];
     let read = read_full_at(file, &mut page, 0).map_err(Error::io("read", path))?;
     if read < page.len() {

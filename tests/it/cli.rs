@@ -2,12 +2,18 @@
 #![cfg(feature = "cli")]
 
 mod append;
+mod bisect;
 mod demo;
+mod diff;
+mod dump;
 mod failing;
 mod follow;
 mod import;
 mod info;
+mod log;
+mod moments;
 mod notes;
+mod pruned;
 mod reading;
 mod terminal;
 
@@ -54,7 +60,7 @@ impl Ran {
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(args).stdin(Stdio::null());
-    for variable in ["TASKLEDGER_DIR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+    for variable in ["TASKLEDGER_DIR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TZ"] {
         command.env_remove(variable);
     }
     command

@@ -15,6 +15,7 @@ mod crash;
 mod dag_executor;
 mod derived;
 mod disk;
+mod dump;
 mod follow;
 mod format;
 mod house;

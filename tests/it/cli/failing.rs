@@ -13,7 +13,7 @@ fn failures_have_their_exit_codes_in_both_forms() {
     let demo = Demo::new();
     let dir = demo.dir();
     let nowhere = path(demo.home.path().join("nowhere"));
-    let table: [(&[&str], i32, &str); 16] = [
+    let table: [(&[&str], i32, &str); 17] = [
         (&["ls", "-D", &nowhere], 10, "NO_LEDGER"),
         (&["verify", "-D", &nowhere], 10, "NO_LEDGER"),
         (&["show", "nobody", "-D", &dir], 3, "NOT_FOUND"),
@@ -26,7 +26,8 @@ fn failures_have_their_exit_codes_in_both_forms() {
         (&["import", "-D", &nowhere, "--segment-size", "5"], 2, "USAGE"),
         (&["import", "-D", &nowhere, "--batch", "0"], 2, "USAGE"),
         (&["ls", "-D", &dir, "--meta", "owner"], 2, "USAGE"),
-        (&["ls", "-D", &dir, "--updated-since", "seq:7"], 2, "USAGE"),
+        (&["ls", "-D", &dir, "--updated-since", "seq:130"], 3, "AHEAD"),
+        (&["append", "a", "created", "-D", &dir, "--at", "seq:7"], 2, "USAGE"),
         (&["info", "-D", &nowhere], 10, "NO_LEDGER"),
         (&["dance"], 2, "USAGE"),
         (&["import", "/no/such/file", "-D", &nowhere], 1, "IO"),

@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
-use taskledger::{Event, Ledger};
+use taskledger::vfs::real::RealVfs;
+use taskledger::{Event, Ledger, Options};
 
 use crate::cli::{Demo, command, run};
+use crate::support::ClockVfs;
 
 /// One that follows, and does not outlive its test.
 struct Following {
@@ -71,6 +73,44 @@ fn a_closed_pipe_ends_it_as_a_success_also_while_nothing_comes() {
     assert!(following.line().contains("128  "));
     following.lines = None;
     assert_eq!(following.child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn filters_hold_for_what_comes_too() {
+    let demo = Demo::new();
+    let dir = &demo.dir();
+    let wanted =
+        ["log", "-f", "--json", "--task", "later/*", "--task", "train/*", "--state", "pending,failed", "-D", dir];
+    let mut last_two = Following::start(&[&wanted[..], &["-n", "1"]].concat());
+    let mut since = Following::start(&[&wanted[..], &["--since", "2026-03-02"]].concat());
+    assert_eq!(last_two.json()["seq"], 119, "the last one that is there and wanted");
+    let ledger = Ledger::open(dir).unwrap();
+    ledger.append("other", Event::created()).unwrap();
+    ledger.append("later/1", Event::created()).unwrap();
+    ledger.append("later/1", Event::to(taskledger::TaskState::Ready)).unwrap();
+    ledger.append("later/2", Event::created()).unwrap();
+    for following in [&mut last_two, &mut since] {
+        assert_eq!(
+            (following.json()["task"].clone(), following.json()["task"].clone()),
+            (json!("later/1"), json!("later/2"))
+        );
+    }
+    ledger.close().unwrap();
+}
+
+#[test]
+fn a_time_that_is_still_to_come_is_waited_for() {
+    let demo = Demo::new();
+    let dir = &demo.dir();
+    let mut since = Following::start(&["log", "-f", "--json", "--since", "2100-01-01T00:00:00Z", "-D", dir]);
+    let new_century = 4_102_444_800_000;
+    let clock = ClockVfs::new(RealVfs, new_century - 1);
+    let ledger = Options::new().vfs(clock.clone()).open(dir).unwrap();
+    ledger.append("early", Event::created()).unwrap();
+    clock.set(new_century);
+    ledger.append("late", Event::created()).unwrap();
+    assert_eq!(since.json()["task"], "late");
+    ledger.close().unwrap();
 }
 
 #[test]

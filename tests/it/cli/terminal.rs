@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::json;
 
 use crate::cli::{Demo, command, lines, not_tested, path, run};
@@ -24,11 +25,29 @@ enum Output {
     Pipe,
 }
 
+/// What a command leaves on a terminal of so many columns; `None` where none can be had.
+pub fn screen_of(args: &[&str], columns: u16) -> Option<String> {
+    let seen = on_terminal_of(columns, args, None, Output::Terminal)?;
+    assert_eq!(seen.code, Some(0), "{}", seen.terminal);
+    Some(screen(&seen.terminal))
+}
+
+/// How many columns a line takes, where each East Asian letter of these tests takes two.
+pub fn columns_of(line: &str) -> usize {
+    line.chars().map(|c| if ('\u{4e00}'..'\u{a000}').contains(&c) { 2 } else { 1 }).sum()
+}
+
 /// Runs on a terminal; `None` where none can be had.
 fn on_terminal(args: &[&str], input: Option<&str>, output: Output) -> Option<Seen> {
+    on_terminal_of(0, args, input, output)
+}
+
+/// On one of so many columns; of 0, one that does not say.
+fn on_terminal_of(columns: u16, args: &[&str], input: Option<&str>, output: Output) -> Option<Seen> {
     let opened = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).and_then(|terminal| {
         grantpt(&terminal)?;
         unlockpt(&terminal)?;
+        tcsetwinsize(&terminal, Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
         let name = ptsname(&terminal, Vec::new())?;
         Ok((File::from(terminal), name))
     });

@@ -56,7 +56,7 @@ fn assert_locked(dir: &std::path::Path, pid: Option<u32>) {
     assert_eq!(told.get("since").and_then(serde_json::Value::as_u64), *since, "{told}");
     let until = pid
         .map_or("wait until it is closed; ".to_owned(), |pid| format!("wait until process {pid}, which opened it at "));
-    says(told["hint"].as_str().unwrap(), &[&until, "ls, show, history, notes, log and verify work beside it"]);
+    says(told["hint"].as_str().unwrap(), &[&until, "all commands that only read work beside it"]);
     before.assert_same(&Files::log(dir), "locked out");
 
     // What the hint says is true.

@@ -1,0 +1,192 @@
+//! What may be typed after the commands that look: at a moment, at entries. Nothing here acts on it.
+
+use taskledger::{At, TaskState};
+
+use crate::cli::expr::{Condition, condition};
+use crate::cli::fact::state;
+use crate::cli::moment;
+
+pub(crate) const LOG_EXAMPLES: &str = "\
+Examples:
+  taskledger log -n 20
+  taskledger log --since 15m --task 'test/net-*' --oneline
+  taskledger log --since yesterday --until today --state failed,dead_lettered
+  taskledger log --actor worker-3 -n 5 --reverse
+  taskledger log -f -n 5
+  taskledger log -f --from 1 --json | my-consumer
+
+An entry is shown if everything that is asked for holds of it. -n counts those that are
+shown. In a pattern * stands for any characters and ? for one; entries of notes have no
+task and no state.
+
+With --follow it goes on until it is interrupted, or until nobody reads its output any
+more; it outlives writers, and waits for the next one. Entries that a killed writer has
+written and that nobody was told are safe are printed once the next writer has kept them.
+--from may then lie ahead of the last entry.";
+
+pub(crate) const HISTORY_EXAMPLES: &str = "\
+Examples:
+  taskledger history train/churn
+  taskledger history train/churn -n 3 --reverse
+  taskledger history train/churn --at yesterday";
+
+pub(crate) const DIFF_EXAMPLES: &str = "\
+Examples:
+  taskledger diff yesterday today
+  taskledger diff 15m --stat
+  taskledger diff seq:70 seq:98 --task 'train/*'
+  taskledger diff 1h --json
+
+A task differs if it had entries in between, also where they came to the same again. The
+second moment may be the earlier one.";
+
+pub(crate) const DUMP_EXAMPLES: &str = "\
+Examples:
+  taskledger dump 1
+  taskledger dump 3 --offset 0x1f000 --limit 4 --hex
+  taskledger dump /backup/log/0000000003-00000000000000004711.log --json
+
+Nothing is judged but checksums and forms, and it exits with 5 where something is no sound
+frame. That may be half of a write which nobody was told is safe, or what a recovery left
+out: `taskledger verify` says whether anything is lost. Behind what cannot be read a task
+may be known by its number in the segment only.";
+
+pub(crate) const BISECT_EXAMPLES: &str = "\
+Examples:
+  taskledger bisect --where 'failed > 3'
+  taskledger bisect --where 'total >= 10 and running == 0' --from yesterday
+  taskledger bisect --where 'task(\"build/linker\").state == \"failed\"'
+  taskledger bisect --where 'task(\"a\").attempts > 2 or not task(\"b\").exists'
+  taskledger bisect --run 'jq -se \"map(select(.error)) | length < 3\" >/dev/null'
+
+Conditions compare (== != < <= > >=) and combine with and, or, not and ( ):
+  failed, running, ...  how many tasks are in that state; total, notes: how many there are
+  task(\"ID\").FIELD     exists (true or false), state, error, meta(\"KEY\") (texts),
+                        attempts, version (numbers)
+A comparison with something that is not there is false.
+
+--run gives the shell command what `ls --json` prints at a moment, on standard input, in
+any order of tasks, and the seq in TASKLEDGER_SEQ. Its exit code says 0 for not yet, 125
+for cannot tell, any other up to 127 for it holds. What it prints goes to standard error.
+
+It supposes that what holds goes on holding. First both ends are looked at: where it holds
+at the start already, or does not at the end, the exit code is 3.";
+
+/// As of when.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Moment {
+    /// As of a moment, such as 5m (ago), yesterday, '2026-03-01 02:30' or seq:120; `taskledger --help` has all forms
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub at: Option<At>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TaskArgs {
+    /// The task's id
+    pub task: String,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HistoryArgs {
+    /// The task's id
+    pub task: String,
+    /// Only the last N entries
+    #[arg(short = 'n', long = "last", value_name = "N")]
+    pub last: Option<usize>,
+    /// The newest entry first
+    #[arg(long)]
+    pub reverse: bool,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogArgs {
+    /// Only the last N entries, of those that are asked for
+    #[arg(short = 'n', long = "last", value_name = "N")]
+    pub last: Option<u64>,
+    /// Only entries from this seq on
+    #[arg(long, value_name = "SEQ")]
+    pub from: Option<u64>,
+    /// Only entries placed at or after a moment
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true, conflicts_with = "from")]
+    pub since: Option<At>,
+    /// Only entries placed at or before a moment
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true, conflicts_with = "at")]
+    pub until: Option<At>,
+    /// Only entries of tasks whose id is like this; repeated, like any of them
+    #[arg(long, value_name = "PATTERN")]
+    pub task: Vec<String>,
+    /// Only entries that bring a task into one of these states
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = state)]
+    pub state: Vec<TaskState>,
+    /// Only entries that this actor stated
+    #[arg(long, value_name = "A")]
+    pub actor: Option<String>,
+    /// The newest entry first
+    #[arg(long, conflicts_with = "follow")]
+    pub reverse: bool,
+    /// One line an entry that is no longer than the terminal is wide, with what matters most
+    #[arg(long, conflicts_with = "json")]
+    pub oneline: bool,
+    /// Then wait, and print each entry that comes once it is durable
+    #[arg(short = 'f', long, conflicts_with_all = ["at", "until"])]
+    pub follow: bool,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    /// The first moment
+    #[arg(value_name = "A", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub a: At,
+    /// The second moment; the present without it
+    #[arg(value_name = "B", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub b: Option<At>,
+    /// Only how many tasks changed, and how many more or fewer are in each state
+    #[arg(long)]
+    pub stat: bool,
+    /// Only tasks whose id is like this (* any characters, ? one); repeated, like any of them
+    #[arg(long, value_name = "PATTERN")]
+    pub task: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DumpArgs {
+    /// The number of a segment of the ledger, or a segment's file, wherever it is
+    #[arg(value_name = "SEGMENT")]
+    pub segment: String,
+    /// Also the bytes: of a frame all, of anything else the first 64 KiB
+    #[arg(long)]
+    pub hex: bool,
+    /// Only from the piece on that has this byte of the file: 12345, or 0x3039
+    #[arg(long, value_name = "BYTE", value_parser = offset)]
+    pub offset: Option<u64>,
+    /// At most so many pieces
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+fn offset(text: &str) -> Result<u64, String> {
+    let (digits, radix) = text.strip_prefix("0x").map_or((text, 10), |digits| (digits, 16));
+    u64::from_str_radix(digits, radix).map_err(|_| "a whole number is needed, such as 12345 or 0x3039".to_owned())
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BisectArgs {
+    /// Whether this condition holds, such as 'failed > 3'
+    #[arg(long = "where", value_name = "EXPR", value_parser = condition, conflicts_with = "run", required_unless_present = "run")]
+    pub condition: Option<Condition>,
+    /// Whether this shell command says so, with its exit code
+    #[arg(long, value_name = "CMD")]
+    pub run: Option<String>,
+    /// A moment at which it does not hold yet; the earliest there is without it
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub from: Option<At>,
+    /// A later one at which it holds; the present without it
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub to: Option<At>,
+}
