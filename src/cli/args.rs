@@ -7,7 +7,7 @@ use taskledger::{At, Expect, Level, Options, Seq, TaskState, limits};
 
 use crate::cli::asking::{
     BISECT_EXAMPLES, BisectArgs, DIFF_EXAMPLES, DUMP_EXAMPLES, DiffArgs, DumpArgs, HISTORY_EXAMPLES, HistoryArgs,
-    LOG_EXAMPLES, LogArgs, Moment, TaskArgs,
+    LOG_EXAMPLES, LogArgs, Moment, STATS_EXAMPLES, StatsArgs, TaskArgs,
 };
 use crate::cli::fact::{Happened, expectation, happened, pair, state};
 use crate::cli::moment;
@@ -128,6 +128,9 @@ pub(crate) enum Command {
     /// Show the frames of one segment as they are stored, also of a damaged one
     #[command(after_help = DUMP_EXAMPLES)]
     Dump(DumpArgs),
+    /// Count tasks and attempts, and say how long they waited and ran
+    #[command(after_help = STATS_EXAMPLES)]
+    Stats(StatsArgs),
     /// Check all files; writes nothing, and works beside a live writer
     Verify(VerifyArgs),
     /// Write a sample ledger, draw it, and print commands to try

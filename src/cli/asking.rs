@@ -72,6 +72,16 @@ for cannot tell, any other up to 127 for it holds. What it prints goes to standa
 It supposes that what holds goes on holding. First both ends are looked at: where it holds
 at the start already, or does not at the end, the exit code is 3.";
 
+pub(crate) const STATS_EXAMPLES: &str = "\
+Examples:
+  taskledger stats
+  taskledger stats --prefix extract/ --slowest 10
+  taskledger stats --by meta.owner --at 2026-03-01T02:30:00Z
+  taskledger stats --state failed --json
+
+Percentiles are at most 1.6 % too high and never too low; the greatest time is exact.
+Exit codes: 0, 1, 2, 3 (no such moment), 5, 10 and 12; `taskledger --help` says what they mean.";
+
 /// As of when.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Moment {
@@ -189,4 +199,30 @@ pub(crate) struct BisectArgs {
     /// A later one at which it holds; the present without it
     #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true)]
     pub to: Option<At>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatsArgs {
+    /// Only tasks in these states
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = state)]
+    pub state: Vec<TaskState>,
+    /// Only tasks whose id begins so
+    #[arg(long, value_name = "P", default_value = "", hide_default_value = true)]
+    pub prefix: String,
+    /// Only waits and runs that ended at or after this time, such as yesterday or '2026-03-01 02:30'
+    #[arg(long, value_name = "TIME", value_parser = moment::time, allow_hyphen_values = true)]
+    pub since: Option<u64>,
+    /// Also a row for each value of a metadata key
+    #[arg(long, value_name = "meta.KEY", value_parser = meta_key)]
+    pub by: Option<String>,
+    /// Name so many of the longest runs and waits
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    pub slowest: u64,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+fn meta_key(text: &str) -> Result<String, String> {
+    let key = text.strip_prefix("meta.").filter(|key| !key.is_empty());
+    key.map(str::to_owned).ok_or_else(|| format!("{text:?} is not meta.KEY, such as meta.owner"))
 }

@@ -5,6 +5,7 @@
 //!   times and spans as they are printed; `input`: files that the user names;
 //! - `look`: opening a ledger for reading, at a moment; `entry`: one entry as one line of text;
 //! - `line`, `known`: what `import` reads, and how it compares with what is there;
+//! - `spread`: how times are spread, for `stats`;
 //! - `story`, `timeline`: what `demo` writes and draws;
 //! - `out`: the only writer to standard output and standard error; `text`: making foreign text safe to print;
 //!   `glob`: patterns for ids; `fail`: errors, their exit codes and hints.
@@ -45,6 +46,8 @@ mod story;
 
 mod timeline;
 
+mod spread;
+
 mod init;
 
 mod append;
@@ -70,6 +73,8 @@ mod bisect;
 mod dump;
 
 mod verify;
+
+mod stats;
 
 mod demo;
 
@@ -126,6 +131,7 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Diff(args) => diff::run(args, setting, out),
         Command::Bisect(args) => bisect::run(args, setting, out),
         Command::Dump(args) => dump::run(args, setting, out),
+        Command::Stats(args) => stats::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
         Command::Demo(args) => demo::run(args, out),
     }

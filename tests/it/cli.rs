@@ -15,6 +15,7 @@ mod moments;
 mod notes;
 mod pruned;
 mod reading;
+mod stats;
 mod terminal;
 
 use std::io::Write;
