@@ -33,6 +33,10 @@ fn what_was_pruned_is_refused_with_what_there_is_and_the_rest_is_shown() {
     let history = run(&["history", "t19", "--reverse", "-n", "1", "-D", dir]);
     assert!(history.code == Some(0) && history.err.contains("pruned"), "{}", history.err);
 
+    let stats = &run(&["stats", "--json", "-D", dir]).good_json()[0];
+    let begun_before = (1..=20).filter(|first| *first < oldest).count();
+    assert_eq!((&stats["tasks"], &stats["cut"]), (&json!(20), &json!(begun_before)));
+
     let before = (oldest - 1).to_string();
     let found = run(&["bisect", "--json", "-D", dir, "--where", "task(\"t19\").version == 3"]).good_json();
     assert_eq!(found[0]["first"], 60, "from the earliest moment that is kept");

@@ -106,3 +106,32 @@ fn a_hundred_values_have_rows_and_hostile_ones_are_escaped() {
     let rows = run(&["stats", "--json", "--by", "meta.k", "-D", dir]).good_json();
     assert_eq!((rows.len(), &rows[101]["others"]), (102, &json!(true)));
 }
+
+#[test]
+fn an_id_that_was_removed_and_comes_again_has_the_runs_of_both_lives_and_the_wait_of_the_last() {
+    let demo = Demo::new();
+    let dir = &demo.other();
+    let moves = [
+        ("created", None, 1_000),
+        ("observed", Some("running"), 4_000),
+        ("observed", Some("completed"), 4_700),
+        ("removed", None, 6_000),
+        ("created", None, 10_000),
+        ("observed", Some("running"), 10_500),
+        ("observed", Some("completed"), 10_900),
+    ];
+    let line = |(event, to, at): &(&str, Option<&str>, u64)| match to {
+        None => json!({"task": "r", "event": event, "at": at}),
+        Some(to) => json!({"task": "r", "event": event, "to": to, "at": at}),
+    };
+    let objects: Vec<Value> = moves.iter().map(line).collect();
+    run_on(&lines(&objects), &["import", "-D", dir]).good();
+    let stats = &run(&["stats", "--json", "-D", dir]).good_json()[0];
+    assert_eq!((&stats["run"]["count"], &stats["run"]["max"]), (&json!(2), &json!(700)));
+    assert_eq!((&stats["wait"]["count"], &stats["wait"]["max"]), (&json!(1), &json!(500)));
+    let closed = std::process::Command::new("sh")
+        .args(["-c", "\"$0\" stats -D \"$1\" | true", env!("CARGO_BIN_EXE_taskledger"), dir.as_str()])
+        .output()
+        .expect("there is a shell");
+    assert_eq!(String::from_utf8_lossy(&closed.stderr), "", "a closed pipe is no error");
+}
