@@ -13,7 +13,7 @@ use taskledger::{At, Diff, DiffFilter, Difference, Seq, Side, TaskRecord, TaskSt
 use crate::cli::args::Setting;
 use crate::cli::asking::{DiffArgs, Moment};
 use crate::cli::fail::Failure;
-use crate::cli::glob::like;
+use crate::cli::glob::like_any;
 use crate::cli::look;
 use crate::cli::out::{Form, Object, Out, remark};
 use crate::cli::text::{clip, count, flow, left, paint, safe, width};
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &DiffArgs, setting: &Setting, out: &mut Out) -> Result<u
         let bytes: usize = page.tasks.iter().map(|change| weight(&change.a) + weight(&change.b)).sum();
         size = (page.tasks.len() * PAGE_BYTES / bytes.max(1)).clamp(1, PAGE_TASKS);
         for change in &page.tasks {
-            if args.task.is_empty() || args.task.iter().any(|pattern| like(pattern, &change.id)) {
+            if args.task.is_empty() || like_any(&args.task, &change.id) {
                 sums.add(change);
                 if !args.stat {
                     lines.add(Line::of(change, out.form), out)?;
@@ -230,12 +230,11 @@ fn moved_text(change: &Difference) -> String {
 /// What else differs, and by how many entries.
 fn facts_of(change: &Difference) -> Vec<String> {
     let none = TaskRecord::new("");
-    let record = |side: &'_ Side| side.task.as_ref().map(|task| task.record.clone());
-    let (a, b) = (record(&change.a), record(&change.b));
+    let [a, b] = [&change.a, &change.b].map(|side| side.task.as_ref().map(|task| &task.record));
     let mut facts = Vec::new();
     // Of what was there only before, all is gone, and that is said already.
-    if let Some(after) = &b {
-        let before = a.as_ref().unwrap_or(&none);
+    if let Some(after) = b {
+        let before = a.unwrap_or(&none);
         if before.attempts != after.attempts {
             let from = if a.is_some() { format!("{} → ", before.attempts) } else { String::new() };
             facts.push(format!("try {from}{}", after.attempts));
@@ -290,7 +289,8 @@ impl Serialize for Change<'_> {
 /// The fields of the record that differ. What is unset and what is not there are the same.
 fn changed(change: &Difference) -> Vec<&'static str> {
     let [a, b] = [&change.a, &change.b].map(|side| side.task.as_ref().map(|task| &task.record));
-    let metadata = |record: Option<&TaskRecord>| record.map(|record| record.metadata.clone()).unwrap_or_default();
+    let none = TaskRecord::new("");
+    let [before, after] = [a, b].map(|record| &record.unwrap_or(&none).metadata);
     let of = |name, differs: bool| differs.then_some(name);
     let fields = [
         of("state", a.map(|a| a.state) != b.map(|b| b.state)),
@@ -301,7 +301,7 @@ fn changed(change: &Difference) -> Vec<&'static str> {
         of("finished_at", a.and_then(|a| a.finished_at) != b.and_then(|b| b.finished_at)),
         of("output", a.and_then(|a| a.output.as_ref()) != b.and_then(|b| b.output.as_ref())),
         of("error", a.and_then(|a| a.error.as_ref()) != b.and_then(|b| b.error.as_ref())),
-        of("metadata", metadata(a) != metadata(b)),
+        of("metadata", before != after),
     ];
     fields.into_iter().flatten().collect()
 }

@@ -2,9 +2,14 @@
 
 use std::str::Chars;
 
+/// Whether a whole text is like one of some patterns.
+pub(crate) fn like_any(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|pattern| like(pattern, text))
+}
+
 /// Whether a whole text is like a pattern. It takes at most as many steps as the lengths of both multiplied: only the last
 /// `*` is ever tried again, since an earlier one that took more would leave less to all that follows.
-pub(crate) fn like(pattern: &str, text: &str) -> bool {
+fn like(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.chars(), text.chars());
     // What follows the last `*`, and from where in the text it is looked for.
     let mut star: Option<(Chars<'_>, Chars<'_>)> = None;

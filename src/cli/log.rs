@@ -12,7 +12,7 @@ use crate::cli::args::Setting;
 use crate::cli::asking::{LogArgs, Moment};
 use crate::cli::entry::{Lines, Naming};
 use crate::cli::fail::Failure;
-use crate::cli::glob::like;
+use crate::cli::glob::like_any;
 use crate::cli::look;
 use crate::cli::out::Out;
 
@@ -34,8 +34,7 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     fn has(&self, entry: &Entry) -> bool {
-        let like_one = |id: &str| self.tasks.iter().any(|pattern| like(pattern, id));
-        (self.tasks.is_empty() || entry.task.as_deref().is_some_and(like_one))
+        (self.tasks.is_empty() || entry.task.as_deref().is_some_and(|id| like_any(self.tasks, id)))
             && (self.states.is_empty() || entry.event.state().is_some_and(|state| self.states.contains(&state)))
             && self.actor.is_none_or(|actor| entry.event.actor() == Some(actor))
             && entry.at >= self.since

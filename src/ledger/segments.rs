@@ -55,11 +55,10 @@ impl Segments {
         if first.0 == 1 && first.1 != Seq::FIRST {
             return Err(Error::damaged(path, 80, Some(Seq::FIRST), format!("it begins with seq {}", first.1)));
         }
-        for (pair, (.., path)) in named.windows(2).zip(listing.segments.iter().skip(1)) {
-            let [(before, base), (after, next)] = pair else { unreachable!("pairs") };
+        for pair in listing.segments.windows(2) {
+            let [(before, base, before_path), (after, next, path)] = pair else { unreachable!("pairs") };
             if before + 1 != *after {
-                let home_path = names::segment(&home.dir, *before, *base);
-                let before = Segment::open(&*home.vfs, home_path, *before, *base, Access::Read)?;
+                let before = Segment::open(&*home.vfs, before_path.clone(), *before, *base, Access::Read)?;
                 return Err(missing_between(&before, *after, path));
             }
             if base > next {
