@@ -75,3 +75,4 @@ pub use model::seq::Seq;
 pub use model::state::TaskState;
 pub use model::subject::Subject;
 pub use model::tasks::{Counts, Filter, Page, PageToken, Task};
+pub use storage::identity::{FORMAT_MAJOR, FORMAT_MINOR};

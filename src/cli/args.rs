@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use anstream::ColorChoice;
 use clap::{Parser, Subcommand, ValueEnum};
 use taskledger::{At, Expect, Level, Options, Seq, TaskState, limits};
 
 use crate::cli::asking::{
-    BISECT_EXAMPLES, BisectArgs, DIFF_EXAMPLES, DUMP_EXAMPLES, DiffArgs, DumpArgs, HISTORY_EXAMPLES, HistoryArgs,
-    LOG_EXAMPLES, LogArgs, Moment, STATS_EXAMPLES, StatsArgs, TaskArgs,
+    BISECT_EXAMPLES, BisectArgs, COMPLETIONS_EXAMPLES, CompletionsArgs, DIFF_EXAMPLES, DUMP_EXAMPLES, DiffArgs,
+    DumpArgs, HISTORY_EXAMPLES, HistoryArgs, LOG_EXAMPLES, LS_EXAMPLES, LogArgs, MAN_EXAMPLES, ManArgs, Moment,
+    NOTE_EXAMPLES, NOTES_EXAMPLES, SCHEMA_EXAMPLES, SHOW_EXAMPLES, STATS_EXAMPLES, SchemaArgs, ShowArgs, StatsArgs,
+    TIMELINE_EXAMPLES, TimelineArgs, VERSION_EXAMPLES,
 };
 use crate::cli::fact::{Happened, expectation, happened, pair, state};
 use crate::cli::moment;
@@ -17,7 +20,10 @@ use crate::cli::out::Form;
 const AFTER_HELP: &str = "\
 Environment:
   TASKLEDGER_DIR  the ledger's directory where -D is not given; without both it is ./.taskledger
-  NO_COLOR        any value: no colours
+  NO_COLOR        any value: no colours, unless --color says otherwise
+  TASKLEDGER_PAGER, PAGER
+                  what shows output of log and show that is longer than the terminal is high,
+                  `less` without them; cat: nothing does
   TZ              the time zone of what is typed without one
 
 Moments (--at, --since, --until, --updated-since, diff, bisect):
@@ -55,7 +61,9 @@ Examples:
   taskledger append other/7 failed --observed --error timeout --at 2026-03-01T02:30:00Z
 
 With --key the same command can be run again after a lost answer: it then prints the
-first place, marked as replayed, and appends nothing. A refusal (exit 13) changes nothing.";
+first place, marked as replayed, and appends nothing. A refusal (exit 13) changes nothing.
+
+Exit codes: 0, 1, 2, 5, 10, 11, 12 and 13 (refused); `taskledger --help` explains them.";
 
 const INIT_EXAMPLES: &str = "\
 Examples:
@@ -64,14 +72,40 @@ Examples:
 
 Where a ledger is already, nothing is changed, and that is a success. A directory with
 other files in it is refused. Modes and sizes are not kept in the ledger: whoever writes
-to it later states those of the files that it makes then.";
+to it later states those of the files that it makes then.
+
+Exit codes: 0, 1, 2, 5, 11 and 12; `taskledger --help` explains them.";
 
 const INFO_EXAMPLES: &str = "\
 Examples:
   taskledger info -D /srv/runs
   taskledger info -D /srv/runs --json
 
-With --json it is one object, taskledger.info/1, for monitoring; docs/cli.md has its fields.";
+With --json it is one object, for monitoring; `taskledger schema info` has its fields.
+
+Exit codes: 0, 1, 2, 5, 10 and 12; `taskledger --help` explains them.";
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  taskledger import history.jsonl
+  taskledger log --json -D /srv/runs | taskledger import -D /srv/copy
+
+Exit codes: 0, 1, 2, 5, 11, 12 and 13 (a line was refused); `taskledger --help`
+explains them.";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  taskledger verify
+  taskledger verify --level derived --json
+
+Exit codes: 0 (sound), 1, 2, 4 (only an unacknowledged end is incomplete), 5 (damage), 10
+and 12; `taskledger --help` explains them.";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  taskledger demo /tmp/demo
+
+Exit codes: 0, 1, 2, 5, 11, 12 and 13; `taskledger --help` explains them.";
 
 /// A ledger of task transitions: append-only, durable, checkable, and able to answer about the past.
 #[derive(Debug, Parser)]
@@ -96,6 +130,7 @@ pub(crate) enum Command {
     /// Append the entries of a file of JSON lines; what is there already is skipped
     ///
     /// A line is what `log --json` prints; docs/events.md lists the fields.
+    #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArgs),
     /// Say how a ledger is: its end, its tasks by state and its notes, its writer, its size, what was left out
     ///
@@ -106,15 +141,19 @@ pub(crate) enum Command {
     ///
     /// Sorted by id. WAITED is from creation to the start of the last try, RAN from there to its end; where either goes
     /// on, up to the time of the entry that the list is as of.
+    #[command(after_help = LS_EXAMPLES)]
     Ls(LsArgs),
     /// Show one task's record
-    Show(TaskArgs),
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(ShowArgs),
     /// Print the entries of one task
     #[command(after_help = HISTORY_EXAMPLES)]
     History(HistoryArgs),
     /// List notes: JSON values under keys, which programs keep beside the tasks
+    #[command(after_help = NOTES_EXAMPLES)]
     Notes(NotesArgs),
     /// Show what one note says, or its entries
+    #[command(after_help = NOTE_EXAMPLES)]
     Note(NoteArgs),
     /// Print the entries of all tasks and notes
     #[command(after_help = LOG_EXAMPLES)]
@@ -131,10 +170,27 @@ pub(crate) enum Command {
     /// Count tasks and attempts, and say how long they waited and ran
     #[command(after_help = STATS_EXAMPLES)]
     Stats(StatsArgs),
+    /// Draw how tasks waited and ran: a line a task, a bar an attempt, time from left to right
+    #[command(after_help = TIMELINE_EXAMPLES)]
+    Timeline(TimelineArgs),
     /// Check all files; writes nothing, and works beside a live writer
+    #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
     /// Write a sample ledger, draw it, and print commands to try
+    #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
+    /// Print the JSON Schema of a kind of object that --json prints
+    #[command(after_help = SCHEMA_EXAMPLES)]
+    Schema(SchemaArgs),
+    /// Print a script that lets a shell complete what is typed
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(ManArgs),
+    /// Say the version of the program, and the format of the ledgers that it writes
+    #[command(after_help = VERSION_EXAMPLES)]
+    Version,
 }
 
 /// Which ledger, and for whom to write. May stand before the command or behind it.
@@ -147,12 +203,34 @@ pub(crate) struct Setting {
     /// Print one JSON object a line
     #[arg(long, global = true)]
     pub json: bool,
+    /// auto, always or never in colours; auto: on a terminal, where NO_COLOR is not set
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto, hide_possible_values = true)]
+    pub color: Color,
+}
+
+/// Whether to print in colours, as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
 }
 
 impl Setting {
     /// For whom the command is to write.
     pub(crate) fn form(&self) -> Form {
         if self.json { Form::Json } else { Form::People }
+    }
+}
+
+impl Color {
+    /// From here on, for all that is printed.
+    pub(crate) fn choose(self) {
+        match self {
+            Color::Auto => {}
+            Color::Always => ColorChoice::Always.write_global(),
+            Color::Never => ColorChoice::Never.write_global(),
+        }
     }
 }
 

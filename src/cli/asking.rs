@@ -1,7 +1,11 @@
 //! What may be typed after the commands that look: at a moment, at entries. Nothing here acts on it.
 
+use std::path::PathBuf;
+
+use clap_complete::Shell;
 use taskledger::{At, TaskState};
 
+use crate::cli::chart::WIDTH_MIN;
 use crate::cli::expr::{Condition, condition};
 use crate::cli::fact::state;
 use crate::cli::moment;
@@ -22,13 +26,19 @@ task and no state.
 With --follow it goes on until it is interrupted, or until nobody reads its output any
 more; it outlives writers, and waits for the next one. Entries that a killed writer has
 written and that nobody was told are safe are printed once the next writer has kept them.
---from may then lie ahead of the last entry.";
+--from may then lie ahead of the last entry.
+
+Exit codes: 0, 1, 2, 3 (no such seq or moment), 5, 10, 12 and 130 (interrupted);
+`taskledger --help` explains them.";
 
 pub(crate) const HISTORY_EXAMPLES: &str = "\
 Examples:
   taskledger history train/churn
   taskledger history train/churn -n 3 --reverse
-  taskledger history train/churn --at yesterday";
+  taskledger history train/churn --at yesterday
+
+Exit codes: 0, 1, 2, 3 (no such task or moment), 5, 10 and 12; `taskledger --help`
+explains them.";
 
 pub(crate) const DIFF_EXAMPLES: &str = "\
 Examples:
@@ -38,7 +48,9 @@ Examples:
   taskledger diff 1h --json
 
 A task differs if it had entries in between, also where they came to the same again. The
-second moment may be the earlier one.";
+second moment may be the earlier one.
+
+Exit codes: 0, 1, 2, 3 (no such moment), 5, 10 and 12; `taskledger --help` explains them.";
 
 pub(crate) const DUMP_EXAMPLES: &str = "\
 Examples:
@@ -49,7 +61,9 @@ Examples:
 Nothing is judged but checksums and forms, and it exits with 5 where something is no sound
 frame. That may be half of a write which nobody was told is safe, or what a recovery left
 out: `taskledger verify` says whether anything is lost. Behind what cannot be read a task
-may be known by its number in the segment only.";
+may be known by its number in the segment only.
+
+Exit codes: 0, 1, 2, 3 (no such segment), 5, 10 and 12; `taskledger --help` explains them.";
 
 pub(crate) const BISECT_EXAMPLES: &str = "\
 Examples:
@@ -70,7 +84,10 @@ any order of tasks, and the seq in TASKLEDGER_SEQ. Its exit code says 0 for not 
 for cannot tell, any other up to 127 for it holds. What it prints goes to standard error.
 
 It supposes that what holds goes on holding. First both ends are looked at: where it holds
-at the start already, or does not at the end, the exit code is 3.";
+at the start already, or does not at the end, the exit code is 3.
+
+Exit codes: 0, 1, 2, 3 (no such moment, or it holds at the start, or not at the end), 5, 10
+and 12; `taskledger --help` explains them.";
 
 pub(crate) const STATS_EXAMPLES: &str = "\
 Examples:
@@ -80,7 +97,77 @@ Examples:
   taskledger stats --state failed --json
 
 Percentiles are at most 1.6 % too high and never too low; the greatest time is exact.
-Exit codes: 0, 1, 2, 3 (no such moment), 5, 10 and 12; `taskledger --help` says what they mean.";
+Exit codes: 0, 1, 2, 3 (no such moment), 5, 10 and 12; `taskledger --help` explains them.";
+
+pub(crate) const LS_EXAMPLES: &str = "\
+Examples:
+  taskledger ls
+  taskledger ls --state failed,dead_lettered --updated-since 1h
+  taskledger ls --prefix extract/ --meta owner=shop --at '2026-03-01 02:30'
+
+Exit codes: 0, 1, 2, 3 (no such moment), 5, 10 and 12; `taskledger --help` explains them.";
+
+pub(crate) const SHOW_EXAMPLES: &str = "\
+Examples:
+  taskledger show train/churn
+  taskledger show train/churn --at 15m
+  taskledger show train/churn --json | jq .output
+
+Exit codes: 0, 1, 2, 3 (no such task or moment), 5, 10 and 12; `taskledger --help`
+explains them.";
+
+pub(crate) const NOTES_EXAMPLES: &str = "\
+Examples:
+  taskledger notes --prefix plan/
+
+Exit codes: 0, 1, 2, 3 (no such moment), 5, 10 and 12; `taskledger --help` explains them.";
+
+pub(crate) const NOTE_EXAMPLES: &str = "\
+Examples:
+  taskledger note plan/nightly
+  taskledger note plan/nightly --at yesterday
+  taskledger note plan/nightly --history
+
+Exit codes: 0, 1, 2, 3 (no such note or moment), 5, 10 and 12; `taskledger --help`
+explains them.";
+
+pub(crate) const SCHEMA_EXAMPLES: &str = "\
+Examples:
+  taskledger schema
+  taskledger schema task > task.schema.json
+
+Exit codes: 0, 1 and 2; `taskledger --help` explains them.";
+
+pub(crate) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  taskledger completions bash > ~/.local/share/bash-completion/completions/taskledger
+  taskledger completions zsh > \"${fpath[1]}/_taskledger\"
+  taskledger completions fish > ~/.config/fish/completions/taskledger.fish
+
+Exit codes: 0, 1 and 2; `taskledger --help` explains them.";
+
+pub(crate) const MAN_EXAMPLES: &str = "\
+Examples:
+  taskledger man log | man -l -
+  taskledger man --output /usr/local/share/man/man1
+
+Exit codes: 0, 1 and 2; `taskledger --help` explains them.";
+
+pub(crate) const VERSION_EXAMPLES: &str = "\
+Exit codes: 0, 1 and 2; `taskledger --help` explains them.";
+
+pub(crate) const TIMELINE_EXAMPLES: &str = "\
+Examples:
+  taskledger timeline
+  taskledger timeline --since 1h --task 'train/*'
+  taskledger timeline --state failed,dead_lettered --limit 20 --at yesterday
+  taskledger timeline --since 1h --json
+
+A task waits from when it was created, or from when an attempt was lost, to the start of the
+next. It is about the tasks that are there at the moment; of more than --limit those are
+shown that began last. A column shows the most telling of what meets in it.
+
+Exit codes: 0, 1, 2, 3 (no such moment), 5, 10 and 12; `taskledger --help` explains them.";
 
 /// As of when.
 #[derive(Debug, clap::Args)]
@@ -90,12 +177,22 @@ pub(crate) struct Moment {
     pub at: Option<At>,
 }
 
+/// What is longer than the terminal is high.
 #[derive(Debug, clap::Args)]
-pub(crate) struct TaskArgs {
+pub(crate) struct Paging {
+    /// Print at once, also what is longer than the terminal is high
+    #[arg(long)]
+    pub no_pager: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
     /// The task's id
     pub task: String,
     #[command(flatten)]
     pub moment: Moment,
+    #[command(flatten)]
+    pub paging: Paging,
 }
 
 #[derive(Debug, clap::Args)]
@@ -146,6 +243,8 @@ pub(crate) struct LogArgs {
     pub follow: bool,
     #[command(flatten)]
     pub moment: Moment,
+    #[command(flatten)]
+    pub paging: Paging,
 }
 
 #[derive(Debug, clap::Args)]
@@ -225,4 +324,52 @@ pub(crate) struct StatsArgs {
 fn meta_key(text: &str) -> Result<String, String> {
     let key = text.strip_prefix("meta.").filter(|key| !key.is_empty());
     key.map(str::to_owned).ok_or_else(|| format!("{text:?} is not meta.KEY, such as meta.owner"))
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TimelineArgs {
+    /// Only what had not ended at a moment; it is where the picture begins
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub since: Option<At>,
+    /// Only tasks whose id is like this (* any characters, ? one); repeated, like any of them
+    #[arg(long, value_name = "PATTERN")]
+    pub task: Vec<String>,
+    /// Only tasks in these states
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = state)]
+    pub state: Vec<TaskState>,
+    /// At most so many tasks, those that began last
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub limit: u64,
+    /// So many columns, not those of the terminal
+    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u64).range(WIDTH_MIN as u64..=1000))]
+    pub width: Option<u64>,
+    /// Draw with ASCII characters: # . x
+    #[arg(long)]
+    pub ascii: bool,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SchemaArgs {
+    /// The kind of object, such as task or taskledger.task/1; all are listed without it
+    #[arg(value_name = "KIND")]
+    pub kind: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell's
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManArgs {
+    /// The page of this command; of the whole without it
+    #[arg(value_name = "COMMAND", conflicts_with = "output")]
+    pub command: Option<String>,
+    /// Write all pages into this directory
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
 }

@@ -9,12 +9,16 @@ use std::path::Path;
 use taskledger::{At, Batch, Entry, Error, Expect, Filter, Ledger, Seq, TaskState, View};
 
 use crate::cli::args::DemoArgs;
+use crate::cli::chart::WIDTH_MIN;
 use crate::cli::fail::Failure;
 use crate::cli::out::{Form, Object, Out};
 use crate::cli::story::{self, END, START, Step};
 use crate::cli::text::{by_state, left, shell};
 use crate::cli::time::stamp;
 use crate::cli::timeline;
+
+/// The picture has so many columns at most.
+const COLUMNS: usize = 80;
 
 pub(crate) fn run(args: &DemoArgs, out: &mut Out) -> Result<u8, Failure> {
     let steps = story::steps();
@@ -106,7 +110,7 @@ fn commands(dir: &Path) -> [(String, &'static str); 5] {
 
 fn print(view: &View, commands: &[(String, &str)], out: &mut Out) -> Result<(), Failure> {
     writeln!(out, "A night of a data pipeline, {} to {}: {} entries.\n", stamp(START), stamp(END), view.seq())?;
-    timeline::draw(view, START, END, out)?;
+    timeline::draw(view, &(START..END), out.columns.unwrap_or(COLUMNS).clamp(WIDTH_MIN, COLUMNS), out)?;
     let counts = view.counts();
     writeln!(out, "\n{} tasks: {}\n\nTry:", counts.total(), by_state(counts))?;
     let column = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);

@@ -79,22 +79,21 @@ impl Failure {
     pub(crate) fn tell(self, form: Form) -> ExitCode {
         let Failure::Told(told) = self else { return ExitCode::SUCCESS };
         let exit = exit_of(told.code);
+        let hint = told.hint.unwrap_or_else(|| next_of(told.code).to_owned());
         match form {
             Form::Json => {
                 let object = Object::new("taskledger.error/1")
                     .with("code", told.code)
                     .with("exit", exit)
-                    .with("message", told.message);
-                let object = told.hint.into_iter().fold(object, |object, hint| object.with("hint", hint));
+                    .with("message", told.message)
+                    .with("hint", hint);
                 let object =
                     told.coordinates.into_iter().fold(object, |object, (name, value)| object.with(&name, value));
                 complain(&serde_json::to_string(&object).expect("texts and numbers can be written"));
             }
             Form::People => {
                 complain(&format!("taskledger: {}", safe_lines(&told.message)));
-                if let Some(hint) = told.hint {
-                    complain(&format!("hint: {}", safe(&hint)));
-                }
+                complain(&format!("hint: {}", safe(&hint)));
             }
         }
         ExitCode::from(exit)
@@ -113,6 +112,23 @@ fn exit_of(code: &str) -> u8 {
         "FORMAT" => 12,
         "ILLEGAL" | "CONFLICT" | "KEY" | "TIME" | "LINE" | "LIMIT" | "CONTRADICTION" => 13,
         _ => 1,
+    }
+}
+
+/// What to do next, where nothing more exact is known.
+fn next_of(code: &str) -> &'static str {
+    match code {
+        "USAGE" => "`taskledger --help` lists what there is",
+        "ILLEGAL" => {
+            "`taskledger history TASK` shows how it came to its state; --observed states what was seen all the same"
+        }
+        "CONFLICT" => "`taskledger show TASK` says how it is now; expect that, if the event still holds",
+        "KEY" => "`taskledger history TASK` shows what the key was used for; state other facts under another key",
+        "LIMIT" => "state less at once; docs/events.md has the limits",
+        "LINE" | "CONTRADICTION" => "mend that line and import the file again: lines that are in already are skipped",
+        "NO_SPACE" => "make room, and start the command again",
+        "INTERNAL" => "start the command again; a report of it, with the message, helps to mend it",
+        _ => "see to what the message says, and start the command again; what was acknowledged is safe",
     }
 }
 

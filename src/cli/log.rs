@@ -61,6 +61,9 @@ pub(crate) fn run(args: &LogArgs, setting: &Setting, out: &mut Out) -> Result<u8
     }
     let since = if let Some(At::Millis(since)) = args.since { since } else { 0 };
     let wanted = Wanted { tasks: &args.task, states: &args.state, actor: args.actor.as_deref(), since };
+    if !args.follow && !args.paging.no_pager {
+        out.page();
+    }
     let mut lines = Lines::new(Naming::EachTask, args.oneline);
     let ended = if args.reverse {
         let mut left = args.last.unwrap_or(u64::MAX);

@@ -6,13 +6,15 @@
 //! - `look`: opening a ledger for reading, at a moment; `entry`: one entry as one line of text;
 //! - `line`, `known`: what `import` reads, and how it compares with what is there;
 //! - `spread`: how times are spread, for `stats`;
-//! - `story`, `timeline`: what `demo` writes and draws;
-//! - `out`: the only writer to standard output and standard error; `text`: making foreign text safe to print;
+//! - `bars`, `chart`: attempts over time, and their picture, for `timeline` and `demo`; `story`: what `demo` writes;
+//! - `out`: the only writer to standard output and standard error, `pager`: who shows what it writes; `text`: making foreign text safe to print;
 //!   `glob`: patterns for ids; `fail`: errors, their exit codes and hints.
 
 mod text;
 
 mod glob;
+
+mod pager;
 
 mod out;
 
@@ -27,6 +29,10 @@ mod fact;
 mod token;
 
 mod expr;
+
+mod bars;
+
+mod chart;
 
 mod asking;
 
@@ -43,8 +49,6 @@ mod line;
 mod known;
 
 mod story;
-
-mod timeline;
 
 mod spread;
 
@@ -76,7 +80,15 @@ mod verify;
 
 mod stats;
 
+mod timeline;
+
 mod demo;
+
+mod schema;
+
+mod manual;
+
+mod version;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -96,11 +108,12 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     let form = args.setting.form();
+    args.setting.color.choose();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut out = Out::new(form);
         let ended = run(&args, &mut out);
         // Before the error, so that the two appear in the order in which they came to be.
-        let flushed = out.flush().map_err(Failure::from);
+        let flushed = out.finish().map_err(Failure::from);
         match (ended, flushed) {
             (Ok(code), Ok(()) | Err(Failure::ClosedPipe)) => Ok(code),
             (Ok(_), Err(failure)) | (Err(failure), _) => Err(failure),
@@ -132,8 +145,13 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Bisect(args) => bisect::run(args, setting, out),
         Command::Dump(args) => dump::run(args, setting, out),
         Command::Stats(args) => stats::run(args, setting, out),
+        Command::Timeline(args) => timeline::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
         Command::Demo(args) => demo::run(args, out),
+        Command::Schema(args) => schema::run(args, out),
+        Command::Completions(args) => manual::completions(args, out),
+        Command::Man(args) => manual::man(args, out),
+        Command::Version => version::run(out),
     }
 }
 

@@ -11,6 +11,7 @@ use rustix::termios::tcgetwinsize;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::cli::pager::Pager;
 use crate::cli::text::safe_lines;
 
 /// For whom to write. It depends on `--json` only, never on where the output goes.
@@ -20,12 +21,16 @@ pub(crate) enum Form {
     Json,
 }
 
+/// So many bytes are written at a time.
+const BUFFER: usize = 64 << 10;
+
 /// Standard output.
 pub(crate) struct Out {
     pub form: Form,
     /// How many columns the terminal has, where it is one.
     pub columns: Option<usize>,
     to: BufWriter<Box<dyn Write>>,
+    pager: Option<Pager>,
 }
 
 impl Out {
@@ -37,7 +42,29 @@ impl Out {
         };
         let size = io::stdout().is_terminal().then(|| tcgetwinsize(io::stdout()).ok()).flatten();
         let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
-        Out { form, columns, to: BufWriter::with_capacity(64 << 10, to) }
+        Out { form, columns, to: BufWriter::with_capacity(BUFFER, to), pager: None }
+    }
+
+    /// From here on a person can page through what is written, on a terminal. Nothing may have been written before.
+    pub(crate) fn page(&mut self) {
+        if self.form == Form::People
+            && let Some((pager, to)) = Pager::start()
+        {
+            self.to = BufWriter::with_capacity(BUFFER, to);
+            self.pager = Some(pager);
+        }
+    }
+
+    /// Writes out what is written so far, and waits until it is read where somebody pages through it.
+    ///
+    /// # Errors
+    /// `BrokenPipe` where nobody reads it.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        let flushed = self.to.flush();
+        let Some(pager) = self.pager.take() else { return flushed };
+        // Its input ends here.
+        self.to = BufWriter::new(Box::new(io::sink()));
+        pager.wait().and(flushed)
     }
 
     /// Writes one object as one line.
@@ -81,6 +108,13 @@ impl Object {
 impl Serialize for Object {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        // A terminal goes back to the caller only when nobody pages any more, whatever went wrong here.
+        let _ = self.finish();
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use taskledger::{Task, View};
 
 use crate::cli::args::Setting;
-use crate::cli::asking::TaskArgs;
+use crate::cli::asking::ShowArgs;
 use crate::cli::fail::Failure;
 use crate::cli::look;
 use crate::cli::ls::ran;
@@ -17,12 +17,15 @@ use crate::cli::time::stamp;
 /// Where the values start.
 const INDENT: usize = 12;
 
-pub(crate) fn run(args: &TaskArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
+pub(crate) fn run(args: &ShowArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let look = look::open(setting, &args.moment, out.form)?;
     let task = look.view.get(&args.task)?.ok_or_else(|| look.not_found(&args.task))?;
     match out.form {
         Form::Json => out.json(&task)?,
         Form::People => {
+            if !args.paging.no_pager {
+                out.page();
+            }
             print(&task, &look.view, out)?;
             writeln!(out, "{}", look.as_of())?;
         }

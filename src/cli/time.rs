@@ -47,6 +47,13 @@ pub(crate) fn clock(millis: u64) -> String {
     format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60)
 }
 
+/// The month, day, hour and minute of a time, in UTC; its hour and minute alone beyond the year 9999.
+pub(crate) fn day(millis: u64) -> String {
+    let stamp = stamp(millis);
+    let date = stamp.get(5..10).filter(|_| !stamp.starts_with('@'));
+    date.map_or_else(|| clock(millis), |date| format!("{date} {}", clock(millis)))
+}
+
 /// A span in its two largest units.
 pub(crate) fn span(millis: u64) -> String {
     let seconds = millis / 1000;

@@ -22,10 +22,10 @@ use crate::vfs::ops::{Access, Vfs, read_full_at};
 pub(crate) const LEDGER_BYTES: usize = 4096;
 /// Its first eight bytes.
 pub(crate) const LEDGER_MAGIC: [u8; 8] = *b"TLEDGER1";
-/// Format written here: major, minor.
-pub(crate) const FORMAT_MAJOR: u16 = 1;
-/// See [`FORMAT_MAJOR`].
-pub(crate) const FORMAT_MINOR: u16 = 0;
+/// The major number of the format of ledgers that are written here; those with another one are refused.
+pub const FORMAT_MAJOR: u16 = 1;
+/// The minor number of the format: what a higher one adds, a reader of a lower one may pass over.
+pub const FORMAT_MINOR: u16 = 0;
 
 /// Versions and feature bits, as in `LEDGER` and in every segment header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,15 +8,21 @@ mod diff;
 mod dump;
 mod failing;
 mod follow;
+mod helping;
 mod import;
 mod info;
 mod log;
 mod moments;
 mod notes;
+mod paging;
 mod pruned;
 mod reading;
+mod real;
+mod schemas;
 mod stats;
 mod terminal;
+mod timeline;
+mod transcripts;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -61,19 +67,25 @@ impl Ran {
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(args).stdin(Stdio::null());
-    for variable in ["TASKLEDGER_DIR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TZ"] {
+    for variable in
+        ["TASKLEDGER_DIR", "TASKLEDGER_PAGER", "PAGER", "LESS", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TZ"]
+    {
         command.env_remove(variable);
     }
     command
 }
 
+/// Runs to the end. What it printed as JSON is held against the schemas, and its exit code against what `--help` says.
 pub fn finish(command: &mut Command) -> Ran {
     let output = command.output().expect("the program starts");
-    Ran {
+    let ran = Ran {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).expect("standard output is UTF-8"),
         err: String::from_utf8(output.stderr).expect("standard error is UTF-8"),
-    }
+    };
+    schemas::check(&ran);
+    helping::check(command, &ran);
+    ran
 }
 
 pub fn run(args: &[&str]) -> Ran {

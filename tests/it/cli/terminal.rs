@@ -11,16 +11,16 @@ use serde_json::json;
 use crate::cli::{Demo, command, lines, not_tested, path, run};
 
 /// What a run left on a terminal, and on a pipe.
-struct Seen {
-    code: Option<i32>,
+pub struct Seen {
+    pub code: Option<i32>,
     /// Every byte that the terminal was sent.
-    terminal: String,
+    pub terminal: String,
     out: String,
 }
 
 /// Where standard output goes; standard error goes to the terminal.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Output {
+pub enum Output {
     Terminal,
     Pipe,
 }
@@ -42,8 +42,19 @@ fn on_terminal(args: &[&str], input: Option<&str>, output: Output) -> Option<See
     on_terminal_of(0, args, input, output)
 }
 
-/// On one of so many columns; of 0, one that does not say.
+/// On one of so many columns; of 0, one that does not say. Nothing is paged.
 fn on_terminal_of(columns: u16, args: &[&str], input: Option<&str>, output: Output) -> Option<Seen> {
+    on_terminal_with(columns, args, input, output, &[("TASKLEDGER_PAGER", "cat")])
+}
+
+/// With more in the environment.
+pub fn on_terminal_with(
+    columns: u16,
+    args: &[&str],
+    input: Option<&str>,
+    output: Output,
+    environment: &[(&str, &str)],
+) -> Option<Seen> {
     let opened = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).and_then(|terminal| {
         grantpt(&terminal)?;
         unlockpt(&terminal)?;
@@ -60,7 +71,7 @@ fn on_terminal_of(columns: u16, args: &[&str], input: Option<&str>, output: Outp
     };
     let side = || OpenOptions::new().read(true).write(true).open(name.to_str().expect("a path")).expect("it opens");
     let mut run = command(args);
-    run.env("TERM", "xterm").stderr(side());
+    run.env("TERM", "xterm").envs(environment.iter().copied()).stderr(side());
     match output {
         Output::Terminal => run.stdout(side()),
         Output::Pipe => run.stdout(Stdio::piped()),
