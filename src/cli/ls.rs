@@ -1,8 +1,10 @@
 //! `ls`: which tasks there are, in aligned columns.
 //!
-//! Sorted by id up to a million tasks; beyond that in the ledger's own order, so that memory stays bounded, and it
-//! says so.
+//! Of a task only what is printed is kept. Sorted by id as long as that comes to 64 MiB at most; beyond that as the tasks
+//! are found, so that memory stays bounded, and it says so. `--limit` keeps no more than it shows.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 use std::io::Write;
 
 use taskledger::{At, Error, Filter, Task, TaskState, View};
@@ -14,13 +16,78 @@ use crate::cli::out::{Form, Out, remark};
 use crate::cli::text::{clip, left, paint, right, safe, width};
 use crate::cli::time::span;
 
-/// Up to so many tasks are sorted.
-const SORTED_MAX: usize = 1_000_000;
+/// Rows of more bytes in all are not sorted.
+const SORTED_BYTES: usize = 64 << 20;
 /// How many tasks are asked for at a time.
-const PAGE: usize = 10_000;
+const PAGE: usize = 1000;
 /// How much of an error is shown, where no terminal says how much fits; and on a terminal at least.
 const ERROR_COLUMNS: usize = 60;
 const ERROR_COLUMNS_MIN: usize = 8;
+
+/// What is kept of a task; the order is that of ids.
+struct Row {
+    id: String,
+    told: Told,
+}
+
+enum Told {
+    People(Cells),
+    /// The whole line.
+    Json(String),
+}
+
+/// The columns, without the id.
+struct Cells {
+    state: TaskState,
+    attempts: u32,
+    waited: String,
+    ran: String,
+    error: String,
+}
+
+impl Row {
+    fn new(task: Task, view: &View, form: Form, error_columns: usize) -> Row {
+        let told = match form {
+            Form::Json => Told::Json(serde_json::to_string(&task).expect("a task can be written as JSON")),
+            Form::People => {
+                let error = safe(task.record.error.as_deref().unwrap_or_default());
+                let (waited, ran) = (waited(&task, view), ran(&task, view));
+                let error = clip(&error, error_columns).into_owned();
+                Told::People(Cells { state: task.record.state, attempts: task.record.attempts, waited, ran, error })
+            }
+        };
+        Row { id: task.record.id, told }
+    }
+
+    /// About how many bytes it takes.
+    fn weight(&self) -> usize {
+        let told = match &self.told {
+            Told::Json(line) => line.len(),
+            Told::People(cells) => cells.waited.len() + cells.ran.len() + cells.error.len(),
+        };
+        size_of::<Row>() + self.id.len() + told
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Row) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Row {}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Row) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Row {
+    fn cmp(&self, other: &Row) -> Ordering {
+        self.id.cmp(&other.id)
+    }
+}
 
 pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let look = look::open(setting, &args.moment, out.form)?;
@@ -32,40 +99,48 @@ pub(crate) fn run(args: &LsArgs, setting: &Setting, out: &mut Out) -> Result<u8,
         return Err(Error::Ahead { asked, head }.into());
     }
     let limit = args.limit.unwrap_or(usize::MAX);
-
-    let mut next = Some(filter.clone().limit(PAGE));
-    let mut tasks = Vec::new();
-    let list = |page: Filter| -> Result<(Vec<Task>, Option<Filter>), Failure> {
-        let mut page = view.list(page)?;
-        page.tasks.retain(|task| is_newer(task, args));
-        Ok((page.tasks, page.next.map(|token| filter.clone().limit(PAGE).after(token))))
+    // What a terminal may have room for.
+    let error_columns = out.columns.unwrap_or(ERROR_COLUMNS);
+    let (form, mut next) = (out.form, Some(filter.clone().limit(PAGE)));
+    let list = |page: Filter| -> Result<(Vec<Row>, Option<Filter>), Failure> {
+        let page = view.list(page)?;
+        let tasks = page.tasks.into_iter().filter(|task| is_newer(task, args));
+        let rows = tasks.map(|task| Row::new(task, view, form, error_columns)).collect();
+        Ok((rows, page.next.map(|token| filter.clone().limit(PAGE).after(token))))
     };
-    while let Some(page) = next.take_if(|_| tasks.len() < SORTED_MAX) {
-        let (more, after) = list(page)?;
-        tasks.extend(more);
+    let (mut kept, mut weight) = (BinaryHeap::new(), 0);
+    while let Some(page) = next.take_if(|_| weight <= SORTED_BYTES) {
+        let (rows, after) = list(page)?;
+        for row in rows {
+            weight += row.weight();
+            kept.push(row);
+            if kept.len() > limit {
+                weight -= kept.pop().map_or(0, |greatest| greatest.weight());
+            }
+        }
         next = after;
     }
-    if next.is_none() {
-        tasks.sort_by(|a, b| a.record.id.cmp(&b.record.id));
+    let mut rows = if next.is_none() {
+        kept.into_sorted_vec()
     } else {
-        remark(out.form, "more than a million tasks: they come in the ledger's own order, not sorted by id");
-    }
-
-    let table = Table::fitting(&tasks, view, out.columns);
+        remark(out.form, "too many tasks to sort: they come as they are found, not sorted by id");
+        kept.into_vec()
+    };
+    let table = Table::fitting(&rows, out.columns);
     if out.form == Form::People {
         writeln!(out, "{}", table.head())?;
     }
     let mut shown = 0;
     loop {
-        for task in tasks.iter().take(limit - shown) {
-            match out.form {
-                Form::Json => out.json(task)?,
-                Form::People => writeln!(out, "{}", table.row(task, view))?,
+        for row in rows.iter().take(limit - shown) {
+            match &row.told {
+                Told::Json(line) => writeln!(out, "{line}")?,
+                Told::People(cells) => writeln!(out, "{}", table.row(&row.id, cells))?,
             }
             shown += 1;
         }
         let Some(page) = next.take_if(|_| shown < limit) else { break };
-        (tasks, next) = list(page)?;
+        (rows, next) = list(page)?;
     }
     match out.form {
         Form::Json => out.json(&view.counts())?,
@@ -104,16 +179,16 @@ struct Table {
 }
 
 impl Table {
-    /// For these tasks, and a terminal that has so many columns.
-    fn fitting(tasks: &[Task], view: &View, columns: Option<usize>) -> Table {
+    /// For these rows, and a terminal that has so many columns.
+    fn fitting(rows: &[Row], columns: Option<usize>) -> Table {
         let mut table = Table { state: 5, task: 4, tries: 3, waited: 6, ran: 3, error: ERROR_COLUMNS };
-        for task in tasks {
-            let record = &task.record;
-            table.state = table.state.max(record.state.name().len());
-            table.task = table.task.max(width(&safe(&record.id)));
-            table.tries = table.tries.max(record.attempts.to_string().len());
-            table.waited = table.waited.max(waited(task, view).len());
-            table.ran = table.ran.max(ran(task, view).len());
+        for row in rows {
+            let Told::People(cells) = &row.told else { continue };
+            table.state = table.state.max(cells.state.name().len());
+            table.task = table.task.max(width(&safe(&row.id)));
+            table.tries = table.tries.max(cells.attempts.to_string().len());
+            table.waited = table.waited.max(cells.waited.len());
+            table.ran = table.ran.max(cells.ran.len());
         }
         if let Some(columns) = columns {
             // Each of the five is followed by two spaces.
@@ -134,17 +209,15 @@ impl Table {
         )
     }
 
-    fn row(&self, task: &Task, view: &View) -> String {
-        let record = &task.record;
-        let error = safe(record.error.as_deref().unwrap_or_default());
+    fn row(&self, id: &str, cells: &Cells) -> String {
         let row = format!(
             "{}  {}  {}  {}  {}  {}",
-            paint(record.state, &left(record.state.name(), self.state)),
-            left(&safe(&record.id), self.task),
-            right(&record.attempts.to_string(), self.tries),
-            right(&waited(task, view), self.waited),
-            right(&ran(task, view), self.ran),
-            clip(&error, self.error),
+            paint(cells.state, &left(cells.state.name(), self.state)),
+            left(&safe(id), self.task),
+            right(&cells.attempts.to_string(), self.tries),
+            right(&cells.waited, self.waited),
+            right(&cells.ran, self.ran),
+            clip(&cells.error, self.error),
         );
         row.trim_end().to_owned()
     }

@@ -20,7 +20,7 @@ use crate::cli::time::span;
 
 /// So many tasks are in memory at a time.
 const SHARE: usize = 200_000;
-const PAGE: usize = 10_000;
+const PAGE: usize = 1000;
 /// So many values of a metadata key have a row of their own.
 const VALUES_MAX: usize = 100;
 const VALUE_COLUMNS: usize = 28;

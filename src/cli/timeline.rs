@@ -24,7 +24,7 @@ use crate::cli::time::stamp;
 
 /// So many columns where nothing says how many there are.
 const COLUMNS: usize = 100;
-const TASKS_PAGE: usize = 10_000;
+const TASKS_PAGE: usize = 1000;
 const ENTRIES_PAGE: usize = 256;
 
 /// A task that is shown; the order is that of when its last attempt began, or else it itself did.

@@ -11,6 +11,7 @@ mod follow;
 mod helping;
 mod import;
 mod info;
+mod large;
 mod log;
 mod moments;
 mod notes;

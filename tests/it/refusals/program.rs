@@ -22,7 +22,18 @@ const COORDINATES: [&str; 14] = [
 ];
 
 /// The commands that only read, with a task that need not be there.
-pub const READERS: [&[&str]; 6] = [&["info"], &["ls"], &["show", "t"], &["history", "t"], &["log"], &["verify"]];
+pub const READERS: [&[&str]; 10] = [
+    &["info"],
+    &["ls"],
+    &["show", "t"],
+    &["history", "t"],
+    &["log"],
+    &["verify"],
+    &["stats"],
+    &["timeline"],
+    &["diff", "seq:0"],
+    &["bisect", "--where", "total > 0"],
+];
 
 /// Those that write into a ledger that is there, with something to write; `import` takes a line besides.
 pub const WRITERS: [&[&str]; 2] = [&["import"], &["append", "b", "created"]];

@@ -164,8 +164,8 @@ fn who_may_only_read_reads_everything_and_writes_nothing() {
         let out = visit.program.run(&args, "").good();
         let word = match reader[0] {
             "verify" => "sound: 1 entry",
-            "info" => "1 pending",
-            "ls" | "show" => "pending",
+            "info" | "stats" => "1 pending",
+            "ls" | "show" | "timeline" | "diff" => "pending",
             _ => "created",
         };
         says(&out, &[word]);
