@@ -153,6 +153,9 @@ const OF_BYTES: &str = "{wide_bar}  {binary_bytes} of {binary_total_bytes}  {bin
 /// A count of lines that end some day.
 const OF_LINES: &str = "{human_pos} lines  {per_sec}";
 
+/// Entries of which the number is known.
+const OF_ENTRIES: &str = "{wide_bar}  {human_pos} of {human_len} entries  {per_sec}  {eta} left";
+
 /// Steps of which the number is about known.
 const OF_STEPS: &str = "{wide_bar}  step {human_pos} of {human_len}";
 
@@ -171,6 +174,10 @@ impl Progress {
 
     pub(crate) fn of_lines(form: Form) -> Progress {
         Progress::new(form, OF_LINES)
+    }
+
+    pub(crate) fn of_entries(form: Form) -> Progress {
+        Progress::new(form, OF_ENTRIES)
     }
 
     pub(crate) fn of_steps(form: Form) -> Progress {

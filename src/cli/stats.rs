@@ -13,7 +13,7 @@ use crate::cli::args::Setting;
 use crate::cli::asking::StatsArgs;
 use crate::cli::fail::Failure;
 use crate::cli::look::{self, Look};
-use crate::cli::out::{Form, Object, Out, remark};
+use crate::cli::out::{Form, Object, Out, Progress, remark};
 use crate::cli::spread::Spread;
 use crate::cli::text::{clip, count, left, paint, right, safe, width};
 use crate::cli::time::span;
@@ -21,6 +21,8 @@ use crate::cli::time::span;
 /// So many tasks are in memory at a time.
 const SHARE: usize = 200_000;
 const PAGE: usize = 1000;
+/// How far it has come is shown after so many entries.
+const SHOWN_EVERY: u64 = 8192;
 /// So many values of a metadata key have a row of their own.
 const VALUES_MAX: usize = 100;
 const VALUE_COLUMNS: usize = 28;
@@ -96,7 +98,7 @@ pub(crate) fn run(args: &StatsArgs, setting: &Setting, out: &mut Out) -> Result<
     loop {
         let (mut share, next) = stats.share(args, &look, after)?;
         if !share.is_empty() {
-            stats.read(&mut share, args, &look)?;
+            stats.read(&mut share, args, &look, out.form)?;
         }
         let Some(next) = next else { break };
         after = Some(next);
@@ -170,10 +172,21 @@ impl Stats {
     }
 
     /// Reads all entries, and adds the waits and runs of a share.
-    fn read(&mut self, share: &mut HashMap<String, Life>, args: &StatsArgs, look: &Look) -> Result<(), Failure> {
+    fn read(
+        &mut self,
+        share: &mut HashMap<String, Life>,
+        args: &StatsArgs,
+        look: &Look,
+        form: Form,
+    ) -> Result<(), Failure> {
         let since = args.since.unwrap_or(0);
-        for entry in look.view.entries(look.reader.report().oldest) {
+        let (oldest, last) = (look.reader.report().oldest, look.view.seq());
+        let mut progress = Progress::of_entries(form);
+        for entry in look.view.entries(oldest) {
             let entry = entry?;
+            if entry.seq.0 % SHOWN_EVERY == 0 {
+                progress.show(entry.seq.0 - oldest.0, Some(last.0 - oldest.0));
+            }
             let Some((task, life)) = entry.task.as_ref().and_then(|id| Some((id, share.get_mut(id)?))) else {
                 continue;
             };
