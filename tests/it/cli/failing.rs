@@ -98,7 +98,12 @@ fn a_closed_pipe_is_a_quiet_success() {
     let objects: Vec<Value> =
         (0..1000).map(|n| json!({"task": format!("t{n}"), "event": "created", "reason": reason})).collect();
     run_on(&lines(&objects), &["import", "-D", dir]).good();
-    for args in [&["log", "--json", "-D", dir][..], &["log", "-D", dir], &["ls", "--json", "-D", dir]] {
+    for args in [
+        &["log", "--json", "-D", dir][..],
+        &["log", "-D", dir],
+        &["ls", "--json", "-D", dir],
+        &["timeline", "--json", "--limit", "1000", "-D", dir],
+    ] {
         let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
