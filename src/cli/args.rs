@@ -10,7 +10,7 @@ use crate::cli::asking::{
     BISECT_EXAMPLES, BisectArgs, COMPLETIONS_EXAMPLES, CompletionsArgs, DIFF_EXAMPLES, DUMP_EXAMPLES, DiffArgs,
     DumpArgs, HISTORY_EXAMPLES, HistoryArgs, LOG_EXAMPLES, LS_EXAMPLES, LogArgs, MAN_EXAMPLES, ManArgs, Moment,
     NOTE_EXAMPLES, NOTES_EXAMPLES, SCHEMA_EXAMPLES, SHOW_EXAMPLES, STATS_EXAMPLES, SchemaArgs, ShowArgs, StatsArgs,
-    TIMELINE_EXAMPLES, TimelineArgs, VERSION_EXAMPLES,
+    TIMELINE_EXAMPLES, TimelineArgs, VERSION_ENDS,
 };
 use crate::cli::fact::{Happened, expectation, happened, pair, state};
 use crate::cli::moment;
@@ -189,7 +189,7 @@ pub(crate) enum Command {
     #[command(after_help = MAN_EXAMPLES)]
     Man(ManArgs),
     /// Say the version of the program, and the format of the ledgers that it writes
-    #[command(after_help = VERSION_EXAMPLES)]
+    #[command(after_help = VERSION_ENDS)]
     Version,
 }
 

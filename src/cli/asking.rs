@@ -153,7 +153,7 @@ Examples:
 
 Exit codes: 0, 1 and 2; `taskledger --help` explains them.";
 
-pub(crate) const VERSION_EXAMPLES: &str = "\
+pub(crate) const VERSION_ENDS: &str = "\
 Exit codes: 0, 1 and 2; `taskledger --help` explains them.";
 
 pub(crate) const TIMELINE_EXAMPLES: &str = "\

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &HistoryArgs, setting: &Setting, out: &mut Out) -> Resul
 }
 
 /// Shows at most so many entries to `visit`, page by page.
-fn pages(
+pub(crate) fn pages(
     view: &View,
     task: &str,
     order: &HistoryFilter,

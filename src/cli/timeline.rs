@@ -17,6 +17,7 @@ use crate::cli::bars::{Bar, Bars};
 use crate::cli::chart::{self, Letters, Row};
 use crate::cli::fail::Failure;
 use crate::cli::glob::like_any;
+use crate::cli::history;
 use crate::cli::look;
 use crate::cli::out::{Form, Object, Out};
 use crate::cli::text::count;
@@ -25,7 +26,6 @@ use crate::cli::time::stamp;
 /// So many columns where nothing says how many there are.
 const COLUMNS: usize = 100;
 const TASKS_PAGE: usize = 1000;
-const ENTRIES_PAGE: usize = 256;
 
 /// A task that is shown; the order is that of when its last attempt began, or else it itself did.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,14 +155,12 @@ fn bars(task: &Chosen, view: &View, from: u64) -> Result<Vec<Bar>, Failure> {
             kept.push(bar);
         }
     };
-    let mut filter = Some(HistoryFilter::new());
     let mut is_known = false;
-    while let Some(asked) = filter.take() {
-        let page = view.history_page(&task.id, asked.limit(ENTRIES_PAGE))?;
-        page.entries.iter().for_each(|entry| drawn.add(entry, &mut keep));
-        is_known |= !page.entries.is_empty();
-        filter = page.next.map(|token| HistoryFilter::new().after(token));
-    }
+    history::pages(view, &task.id, &HistoryFilter::new(), usize::MAX, &mut |entry| {
+        is_known = true;
+        drawn.add(&entry, &mut keep);
+        Ok(())
+    })?;
     // All its entries were pruned; its record says since when it runs.
     if !is_known && task.state == TaskState::Running {
         let (attempt, runs) = (Some(task.attempts), Some(task.began));
