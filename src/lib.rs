@@ -46,6 +46,7 @@ pub mod vfs;
 #[cfg(feature = "dag-executor")]
 pub use adapter::dag_executor::LedgerStorage;
 pub use error::{Error, Result};
+pub use ledger::backup::{Backup, BackupProgress};
 pub use ledger::batch::{Batch, Receipt, ReceiptItem};
 pub use ledger::diff::Diff;
 pub use ledger::dump::{Dump, DumpFrame, DumpPiece};
@@ -57,6 +58,7 @@ pub use ledger::options::{Durability, Maintenance, Options};
 pub use ledger::orphans::Recovered;
 pub use ledger::prune::{Blocked, Prune, Pruning};
 pub use ledger::reader::Reader;
+pub use ledger::repair::{Repair, RepairProgress};
 pub use ledger::report::{Finding, Level, Severity, Verdict, VerifyProgress, VerifyReport};
 pub use ledger::ticket::Ticket;
 pub use ledger::verify::verify;

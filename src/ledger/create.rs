@@ -117,20 +117,28 @@ pub(crate) fn create(vfs: &dyn Vfs, dir: &Path, options: &Options) -> Result<()>
     };
     spare::publish(vfs, dir, spare, header)?;
 
+    publish_identity(vfs, dir, &identity, options.file_mode)?;
+    if let Some(parent) = parent_of(dir) {
+        vfs.sync_dir(parent).map_err(Error::io("sync", parent))?;
+    }
+    Ok(())
+}
+
+/// Gives a directory its `LEDGER`.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn publish_identity(vfs: &dyn Vfs, dir: &Path, identity: &Identity, mode: u32) -> Result<()> {
     let (unfinished, ledger) = (names::ledger_unfinished(dir), names::ledger(dir));
     remove_if_there(vfs, &unfinished)?;
-    let file = vfs.create(&unfinished, options.file_mode).map_err(Error::io("create", &unfinished))?;
+    let file = vfs.create(&unfinished, mode).map_err(Error::io("create", &unfinished))?;
     write_all_at(&*file, &identity.to_page(), 0).map_err(Error::io("write", &unfinished))?;
     file.sync_data().map_err(Error::io("sync", &unfinished))?;
     // The names `log` and `lock` must not be lost once `LEDGER` demands them.
     vfs.sync_dir(dir).map_err(Error::io("sync", dir))?;
     vfs.rename(&unfinished, &ledger).map_err(Error::io("publish", &ledger))?;
     // A crash before this sync loses `LEDGER`, and what is left counts as nothing.
-    vfs.sync_dir(dir).map_err(Error::io("sync", dir))?;
-    if let Some(parent) = parent_of(dir) {
-        vfs.sync_dir(parent).map_err(Error::io("sync", parent))?;
-    }
-    Ok(())
+    vfs.sync_dir(dir).map_err(Error::io("sync", dir))
 }
 
 /// The directory that holds the name of `dir`; `None` at the root.
@@ -142,7 +150,10 @@ pub(crate) fn parent_of(dir: &Path) -> Option<&Path> {
 }
 
 /// Removes what an interrupted creation left.
-fn clear(vfs: &dyn Vfs, listing: &Listing) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn clear(vfs: &dyn Vfs, listing: &Listing) -> Result<()> {
     let segments = listing.segments.iter().map(|(_, _, path)| path);
     segments.chain(&listing.unfinished).try_for_each(|path| remove_if_there(vfs, path))
 }

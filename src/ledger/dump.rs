@@ -14,9 +14,9 @@ use crate::ledger::options::Options;
 use crate::model::entry::Entry;
 use crate::model::limits::{SEGMENT_BYTES_MAX, SEQ_MAX};
 use crate::model::seq::Seq;
-use crate::model::subject::Each;
+use crate::model::subject::{Each, Realm};
 use crate::storage::bytes::{get_u32, get_u64};
-use crate::storage::codec::columns::Named;
+use crate::storage::codec::columns::{Links, Named};
 use crate::storage::decoder::decode_body;
 use crate::storage::frame::{BadHeader, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind, FrameSeed};
 use crate::storage::identity::Identity;
@@ -101,6 +101,16 @@ pub struct DumpFrame {
     pub unnamed: Vec<(Seq, String)>,
     /// What is wrong with it, or with its place.
     pub problem: Option<String>,
+    /// For each of its entries what is stored beside it.
+    pub(crate) beside: Vec<Beside>,
+}
+
+/// What is stored beside an entry.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Beside {
+    pub links: Links,
+    /// The number by which alone its task or note is known.
+    pub unnamed: Option<(Realm, u32)>,
 }
 
 impl DumpPiece {
@@ -322,6 +332,7 @@ impl Dump {
             entries: Vec::new(),
             unnamed: Vec::new(),
             problem: None,
+            beside: Vec::new(),
         };
         frame.problem = self.before.and_then(|(next, epoch, at)| match () {
             () if header.first != next => Some(format!("it begins with seq {}, and seq {next} is next", header.first)),
@@ -329,6 +340,8 @@ impl Dump {
             () if header.at < at => Some("it is of an earlier time than the one before it".to_owned()),
             () => None,
         });
+        // What a frame names that is not in its place would get other numbers than it was given.
+        self.lost |= frame.problem.is_some();
         self.before = Some((header.next(), header.epoch, header.at));
         match self.decode(&mut frame, header.kind.has_events()) {
             Ok(()) => {}
@@ -348,6 +361,7 @@ impl Dump {
             return Ok(());
         }
         for mut stored in decode_body(&self.segment, &whole)? {
+            let mut unnamed = None;
             let subject = match stored.named {
                 Named::Control => None,
                 Named::New(realm, key) => {
@@ -360,6 +374,7 @@ impl Dump {
                 Named::Known(realm, number) => {
                     let known = self.named.of(realm).get(number as usize).map(|key| realm.subject(&**key));
                     if known.is_none() {
+                        unnamed = Some((realm, number));
                         frame.unnamed.push((stored.entry.seq, format!("{} number {number}", realm.word())));
                         if !self.lost {
                             let what = format!("it names the unknown {} number {number}", realm.word());
@@ -371,6 +386,7 @@ impl Dump {
             };
             stored.entry.set_subject(subject);
             frame.entries.push(stored.entry);
+            frame.beside.push(Beside { links: stored.links, unnamed });
         }
         Ok(())
     }

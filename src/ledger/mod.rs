@@ -84,5 +84,17 @@ pub mod orphans;
 
 pub mod prune;
 
+mod copying;
+
+pub mod backup;
+
+mod salvage;
+
+mod gaps;
+
+mod survey;
+
+pub mod repair;
+
 #[cfg(test)]
 mod schedules;

@@ -266,7 +266,11 @@ fn foreign(dir: &Path) -> Error {
     Error::Io { action: "create a ledger in", path: dir.to_owned(), source: Arc::new(source) }
 }
 
-fn take_lock(vfs: &dyn Vfs, dir: &Path, mode: u32) -> Result<Box<dyn Lock>> {
+/// The writer's lock of a directory.
+///
+/// # Errors
+/// [`Error::Locked`] while another has it; else [`Error::Io`].
+pub(crate) fn take_lock(vfs: &dyn Vfs, dir: &Path, mode: u32) -> Result<Box<dyn Lock>> {
     let path = names::lock(dir);
     if let Some(lock) = vfs.try_lock(&path, mode).map_err(Error::io("lock", &path))? {
         return Ok(lock);

@@ -108,6 +108,16 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// `AlreadyExists` where `to` exists; else the system's error.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Renames a file onto another, which is replaced in one step: after a crash the name has the one or the other. Durable
+    /// only after [`Vfs::sync_dir`] on the directory.
+    ///
+    /// # Errors
+    /// `NotFound` where either is missing; else the system's error. `Unsupported` unless the implementation says otherwise.
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Removes a file. Durable only after [`Vfs::sync_dir`] on the directory.
     ///
     /// # Errors

@@ -107,6 +107,12 @@ impl Vfs for RealVfs {
         rename_without_replace(from, to)
     }
 
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        refuse_unless_regular(from, &fs::symlink_metadata(from)?)?;
+        refuse_unless_regular(to, &fs::symlink_metadata(to)?)?;
+        fs::rename(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         refuse_unless_regular(path, &fs::symlink_metadata(path)?)?;
         fs::remove_file(path)

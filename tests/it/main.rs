@@ -6,6 +6,7 @@
     reason = "a test that meets what it does not expect is to stop there; clippy's own exceptions for tests do not reach helpers"
 )]
 
+mod backup;
 mod bits;
 mod busy;
 mod cli;

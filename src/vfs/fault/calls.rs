@@ -86,6 +86,10 @@ impl Vfs for MemVfs {
         call(&self.world, CallKind::Rename, |world, _| world.rename(absolute(from)?, absolute(to)?))
     }
 
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        call(&self.world, CallKind::Rename, |world, _| world.replace(absolute(from)?, absolute(to)?))
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         call(&self.world, CallKind::Remove, |world, _| world.remove(absolute(path)?))
     }

@@ -37,6 +37,17 @@ pub enum NameOp {
         /// Its number.
         file: FileId,
     },
+    /// A file was renamed onto another: after a power cut that one is there, or this one.
+    Replace {
+        /// Its path before.
+        from: Arc<Path>,
+        /// Its path after.
+        to: Arc<Path>,
+        /// Its number.
+        file: FileId,
+        /// The number of the one that was there.
+        replaced: FileId,
+    },
     /// A file was removed.
     Remove {
         /// Its path.
@@ -50,7 +61,7 @@ impl NameOp {
     fn paths(&self) -> impl Iterator<Item = &Arc<Path>> {
         let (one, other) = match self {
             Self::CreateDir { path } | Self::Create { path, .. } | Self::Remove { path, .. } => (path, None),
-            Self::Rename { from, to, .. } => (from, Some(to)),
+            Self::Rename { from, to, .. } | Self::Replace { from, to, .. } => (from, Some(to)),
         };
         std::iter::once(one).chain(other)
     }
@@ -58,7 +69,10 @@ impl NameOp {
     fn file(&self) -> Option<FileId> {
         match self {
             Self::CreateDir { .. } => None,
-            Self::Create { file, .. } | Self::Rename { file, .. } | Self::Remove { file, .. } => Some(*file),
+            Self::Create { file, .. }
+            | Self::Rename { file, .. }
+            | Self::Replace { file, .. }
+            | Self::Remove { file, .. } => Some(*file),
         }
     }
 
@@ -79,6 +93,14 @@ impl NameOp {
             }
             Self::Rename { from, to, file } => {
                 if names.get(from) != Some(&Entry::File(*file)) || names.contains_key(to) {
+                    return false;
+                }
+                names.remove(from);
+                names.insert(Arc::clone(to), Entry::File(*file));
+            }
+            Self::Replace { from, to, file, replaced } => {
+                let there = (names.get(from), names.get(to));
+                if there != (Some(&Entry::File(*file)), Some(&Entry::File(*replaced))) {
                     return false;
                 }
                 names.remove(from);
@@ -178,6 +200,10 @@ impl Replay {
             }
             Op::Rename { from, to, file } => {
                 self.rename(NameOp::Rename { from: Arc::clone(from), to: Arc::clone(to), file: *file })
+            }
+            Op::Replace { from, to, file, replaced } => {
+                let (from, to) = (Arc::clone(from), Arc::clone(to));
+                self.rename(NameOp::Replace { from, to, file: *file, replaced: *replaced });
             }
             Op::Remove { path, file } => self.rename(NameOp::Remove { path: Arc::clone(path), file: *file }),
             Op::Write { file, offset, bytes } => self.write(*file, *offset, bytes),

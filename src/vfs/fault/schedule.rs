@@ -17,7 +17,7 @@ pub enum CallKind {
     Open,
     /// `Vfs::create`
     Create,
-    /// `Vfs::rename`
+    /// `Vfs::rename`, `Vfs::replace`
     Rename,
     /// `Vfs::remove`
     Remove,

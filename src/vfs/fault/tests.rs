@@ -147,6 +147,22 @@ fn a_rename_is_atomic_and_lost_without_a_sync_of_the_directory() {
 }
 
 #[test]
+fn a_name_that_is_replaced_has_the_one_file_or_the_other() {
+    let vfs = MemVfs::new();
+    for (path, byte) in [("/old", b"o"), ("/new", b"n")] {
+        let file = durable_file(&vfs, path, 0);
+        file.write_at(byte, 0).unwrap();
+        file.sync_data().unwrap();
+    }
+    vfs.replace(p("/new"), p("/old")).unwrap();
+    assert_eq!(outcomes(&vfs, "/old"), BTreeSet::from([Some(b"o".to_vec()), Some(b"n".to_vec())]));
+    assert_eq!(outcomes(&vfs, "/new"), BTreeSet::from([None, Some(b"n".to_vec())]));
+    assert_eq!(vfs.crash_states(vfs.trace_len(), &whole(), &mut |_, _| {}), 2);
+    vfs.sync_dir(p("/")).unwrap();
+    assert_eq!((outcomes(&vfs, "/old"), outcomes(&vfs, "/new")), (one(b"n"), BTreeSet::from([None])));
+}
+
+#[test]
 fn a_rename_needs_the_name_that_it_starts_from() {
     let vfs = MemVfs::new();
     vfs.create(p("/tmp"), 0o600).unwrap();
@@ -678,6 +694,7 @@ fn random_operation(vfs: &MemVfs, random: &mut SplitMix, step: u8) {
     match random.below(12) {
         0 => drop(vfs.create_dir(p("/d"), 0o700)),
         1..=2 => drop(vfs.create(path, 0o600)),
+        3 if random.below(2) == 0 => drop(vfs.replace(path, other)),
         3 => drop(vfs.rename(path, other)),
         4 if random.below(2) == 0 => drop(vfs.remove(path)),
         5 => drop(vfs.sync_dir(p(["/", "/d"][random.below(2) as usize]))),
@@ -828,6 +845,16 @@ fn contract(vfs: &dyn Vfs, dir: &Path) -> Vec<String> {
     note(&mut log, "rename dir", vfs.rename(&at("d"), &at("e")));
     note(&mut log, "rename deep", vfs.rename(&at("a"), &at("x/a")));
     note(&mut log, "rename", vfs.rename(&at("a"), &at("d/c")));
+    note(&mut log, "replace nothing", vfs.replace(&at("d/c"), &at("y")));
+    note(&mut log, "replace with nothing", vfs.replace(&at("y"), &at("b")));
+    note(&mut log, "replace a directory", vfs.replace(&at("d/c"), &at("d")));
+    note(&mut log, "replace deep", vfs.replace(&at("d/c"), &at("x/a")));
+    note(&mut log, "replace", vfs.replace(&at("d/c"), &at("b")));
+    note(&mut log, "replaced is gone", vfs.open(&at("d/c"), Access::Read));
+    note(&mut log, "replace itself", vfs.replace(&at("b"), &at("b")));
+    let replaced = note(&mut log, "open replaced", vfs.open(&at("b"), Access::Read)).unwrap();
+    log.push(format!("{:?}", replaced.len()));
+    note(&mut log, "rename back", vfs.rename(&at("b"), &at("d/c")));
     log.push(format!("{:?}", file.len()));
     note(&mut log, "remove dir", vfs.remove(&at("d")));
     note(&mut log, "remove missing", vfs.remove(&at("a")));

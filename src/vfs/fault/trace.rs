@@ -53,6 +53,17 @@ pub enum Op {
         /// Its number.
         file: FileId,
     },
+    /// A file was renamed onto another, which has no name then.
+    Replace {
+        /// Its path before.
+        from: Arc<Path>,
+        /// Its path after.
+        to: Arc<Path>,
+        /// Its number.
+        file: FileId,
+        /// The number of the one that was there.
+        replaced: FileId,
+    },
     /// A file was removed.
     Remove {
         /// Its path.

@@ -213,6 +213,16 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn replace(&mut self, from: Arc<Path>, to: Arc<Path>) -> io::Result<()> {
+        let (file, replaced) = (self.live.file(&from)?, self.live.file(&to)?);
+        let names = self.live.names_mut();
+        names.remove(&from);
+        // The bytes of the one that was there stay, as those of one that was removed do.
+        names.insert(Arc::clone(&to), Entry::File(file));
+        self.trace.push(Op::Replace { from, to, file, replaced });
+        Ok(())
+    }
+
     pub(super) fn remove(&mut self, path: Arc<Path>) -> io::Result<()> {
         let file = self.live.file(&path)?;
         // The bytes stay, for those who have it open and for a power cut that loses the removal.

@@ -148,7 +148,7 @@ fn older(trace: &[Op], files: &Files) -> BTreeMap<(usize, usize), Vec<Vec<u8>>> 
     for op in trace {
         match op {
             Op::Create { path, file, .. } => drop(names.insert(path.to_path_buf(), *file)),
-            Op::Rename { from, to, file } => {
+            Op::Rename { from, to, file } | Op::Replace { from, to, file, .. } => {
                 names.remove(&**from);
                 names.insert(to.to_path_buf(), *file);
             }
