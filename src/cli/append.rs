@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
-use taskledger::{Error, Event, Expect, Ledger, Receipt, limits};
+use taskledger::{Error, Event, Expect, Receipt, limits};
 
 use crate::cli::args::{AppendArgs, Setting};
 use crate::cli::fact::{Happened, each};
@@ -13,15 +13,14 @@ use crate::cli::input::Input;
 use crate::cli::out::{Form, Object, Out};
 use crate::cli::text::{safe, shell};
 use crate::cli::time::stamp;
+use crate::cli::writer;
 
 pub(crate) fn run(args: &AppendArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     check(args)?;
     let output = args.output.as_deref().map(|typed| output(typed, out.form)).transpose()?;
     let event = event(args, output.as_deref());
     let expect = args.expect.clone().unwrap_or(Expect::Any);
-    // Opening for writing makes a ledger where none is, and a mistyped -D is to make none. This says so first.
-    drop(Ledger::open_read_only(&setting.dir)?);
-    let ledger = Ledger::open(&setting.dir)?;
+    let ledger = writer::open(setting)?;
     let receipt = ledger.append_if(args.task.as_str(), event, expect).map_err(|error| refused(error, &args.task))?;
     let told = ledger.close().map_err(Failure::from).and_then(|()| tell(&receipt, &args.task, out));
     match told {

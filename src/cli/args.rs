@@ -12,6 +12,7 @@ use crate::cli::asking::{
     NOTE_EXAMPLES, NOTES_EXAMPLES, SCHEMA_EXAMPLES, SHOW_EXAMPLES, STATS_EXAMPLES, SchemaArgs, ShowArgs, StatsArgs,
     TIMELINE_EXAMPLES, TimelineArgs, VERSION_ENDS,
 };
+use crate::cli::doing::{PRUNE_EXAMPLES, PruneArgs, SNAPSHOT_EXAMPLES};
 use crate::cli::fact::{Happened, expectation, happened, pair, state};
 use crate::cli::moment;
 use crate::cli::out::Form;
@@ -26,7 +27,7 @@ Environment:
                   `less` without them; cat: nothing does
   TZ              the time zone of what is typed without one
 
-Moments (--at, --since, --until, --updated-since, diff, bisect):
+Moments (--at, --since, --until, --updated-since, --before, diff, bisect):
   now, today, yesterday           today and yesterday are the beginning of that day
   5m, 2h30m, '1w 2d ago', PT5M    so long ago
   2026-03-01T02:30:00Z            RFC 3339, as this program prints times
@@ -176,6 +177,17 @@ pub(crate) enum Command {
     /// Check all files; writes nothing, and works beside a live writer
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
+    /// Drop the beginning of the history; all records stay. Without --yes it only says what would go
+    ///
+    /// Whole segments go from the beginning of the log, as long as every task with an entry in them has come to its end.
+    /// What is older is then gone for good.
+    #[command(after_help = PRUNE_EXAMPLES)]
+    Prune(PruneArgs),
+    /// Write a snapshot of all sealed segments, from which the next opening reads
+    ///
+    /// Snapshots are also made without being asked for, once it pays.
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot,
     /// Write a sample ledger, draw it, and print commands to try
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),

@@ -1,9 +1,9 @@
 //! The command line: one file for each subcommand, and around them
 //!
-//! - `args`, `asking`: what may be typed; `fact`: the words for events and expectations; `expr`, `token`: conditions;
+//! - `args`, `asking`, `doing`: what may be typed; `fact`: the words for events and expectations; `expr`, `token`: conditions;
 //!   `moment`: moments in words; `time`:
 //!   times and spans as they are printed; `input`: files that the user names;
-//! - `look`: opening a ledger for reading, at a moment; `entry`: one entry as one line of text;
+//! - `look`: opening a ledger for reading, at a moment; `writer`: opening one that is there for writing; `entry`: one entry as one line of text;
 //! - `line`, `known`: what `import` reads, and how it compares with what is there;
 //! - `spread`: how times are spread, for `stats`;
 //! - `bars`, `chart`: attempts over time, and their picture, for `timeline` and `demo`; `story`: what `demo` writes;
@@ -36,11 +36,15 @@ mod chart;
 
 mod asking;
 
+mod doing;
+
 mod args;
 
 mod input;
 
 mod look;
+
+mod writer;
 
 mod entry;
 
@@ -77,6 +81,10 @@ mod bisect;
 mod dump;
 
 mod verify;
+
+mod prune;
+
+mod snapshot;
 
 mod stats;
 
@@ -147,6 +155,8 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Stats(args) => stats::run(args, setting, out),
         Command::Timeline(args) => timeline::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
+        Command::Prune(args) => prune::run(args, setting, out),
+        Command::Snapshot => snapshot::run(setting, out),
         Command::Demo(args) => demo::run(args, out),
         Command::Schema(args) => schema::run(args, out),
         Command::Completions(args) => manual::completions(args, out),

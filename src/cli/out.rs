@@ -4,6 +4,7 @@
 //! an error like any other here, and `fail` makes it a quiet end.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,6 +21,9 @@ pub(crate) enum Form {
     People,
     Json,
 }
+
+/// How often a line that only says the time is drawn.
+const TICK: Duration = Duration::from_millis(250);
 
 /// So many bytes are written at a time.
 const BUFFER: usize = 64 << 10;
@@ -159,6 +163,9 @@ const OF_ENTRIES: &str = "{wide_bar}  {human_pos} of {human_len} entries  {per_s
 /// Steps of which the number is about known.
 const OF_STEPS: &str = "{wide_bar}  step {human_pos} of {human_len}";
 
+/// Work of which nobody knows how much there is.
+const OF_TIME: &str = "{spinner} {msg}  {elapsed}";
+
 /// How far work has come, on one line of the terminal that is overwritten as it goes on; nothing where standard error
 /// is no terminal, and nothing for programs. It is wiped when it is dropped, which must be before anything is said.
 pub(crate) struct Progress {
@@ -182,6 +189,16 @@ impl Progress {
 
     pub(crate) fn of_steps(form: Form) -> Progress {
         Progress::new(form, OF_STEPS)
+    }
+
+    /// Says what is being done, and for how long by now; it needs no word of how far it is.
+    pub(crate) fn of_time(form: Form, what: &'static str) -> Progress {
+        let progress = Progress::new(form, OF_TIME);
+        if let Some(bar) = &progress.bar {
+            bar.set_message(what);
+            bar.enable_steady_tick(TICK);
+        }
+        progress
     }
 
     fn new(form: Form, template: &str) -> Progress {

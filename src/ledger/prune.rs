@@ -3,6 +3,8 @@
 //! Invariants: nothing goes before both copies of the floor and the entry that tells of it are durable (`cut`); no append waits
 //! for any of it but for that one entry; memory does not grow with the number of tasks.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -11,7 +13,10 @@ use crate::ledger::cut::{self, Told};
 use crate::ledger::derived::{Unmade, fold_sealed, header_of, index_of, make};
 use crate::ledger::floor::COPIES;
 use crate::ledger::handle::Ledger;
+use crate::ledger::log::LogView;
 use crate::ledger::maintain;
+use crate::ledger::reader::Reader;
+use crate::ledger::segments::Home;
 use crate::ledger::spare::check_home;
 use crate::ledger::tasks::Tasks;
 use crate::ledger::view::At;
@@ -19,6 +24,7 @@ use crate::model::event::{Change, Event, EventKind};
 use crate::model::json::Json;
 use crate::model::rules::{OverLimit, check_event};
 use crate::model::seq::Seq;
+use crate::model::slot::Slot;
 use crate::model::state::TaskState;
 use crate::model::subject::Realm;
 use crate::model::tasks::Counts;
@@ -26,6 +32,7 @@ use crate::storage::log::replay_sealed;
 use crate::storage::names;
 use crate::storage::segment::{Predecessor, Segment};
 use crate::storage::table::page::{TableHeader, TableKind};
+use crate::storage::table::read::Unfit;
 use crate::storage::table::record::Class;
 
 /// What is to be pruned, by whom and why.
@@ -58,6 +65,8 @@ pub struct Pruning {
     pub counts: Counts,
     /// The oldest entry that is kept then.
     pub oldest: Seq,
+    /// How many sealed segments stay. The one that is being written always does.
+    pub sealed: u64,
     /// What keeps more from going, where something does.
     pub blocked: Option<Blocked>,
     /// The entry that tells of it; `None` where nothing has gone.
@@ -150,9 +159,34 @@ impl Ledger {
     /// [`Error::Damaged`] or [`Error::Io`] where what there is cannot be read back.
     pub fn would_prune(&self, prune: &Prune) -> Result<Pruning> {
         check(prune)?;
-        Ok(choose(self.core(), prune)?.pruning)
+        Ok(choose_of(self.core(), prune)?.pruning)
     }
 }
+
+impl Reader {
+    /// What [`Ledger::prune`] would drop, as of when this was opened or last refreshed. Takes no lock; where an index is
+    /// missing, the entries of its segment are read.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # taskledger::Ledger::open(dir.path())?.close()?;
+    /// use taskledger::{At, Ledger, Prune, Seq};
+    /// let reader = Ledger::open_read_only(dir.path())?;
+    /// assert_eq!(reader.would_prune(&Prune::before(At::Seq(Seq(1_000))))?.segments, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Ledger::would_prune`]; [`Error::Pruned`] where a writer has pruned meanwhile.
+    pub fn would_prune(&self, prune: &Prune) -> Result<Pruning> {
+        check(prune)?;
+        let view = self.view();
+        Ok(choose(&view.log, &|task| view.slot(Realm::Tasks, task), &[], prune)?.pruning)
+    }
+}
+
+/// Gives what is known of a task.
+type SlotOf<'a> = dyn Fn(&str) -> Result<Option<Arc<Slot>>> + 'a;
 
 /// What is to go.
 struct Choice {
@@ -174,10 +208,10 @@ fn run(core: &Core, prune: &Prune) -> Result<Pruning> {
     let _only_one = core.deriving.lock().expect("nobody panics with it");
     let mut pause = maintain::pace(core);
     loop {
-        let Choice { mut pruning, last: Some((named, tasks)) } = choose(core, prune)? else {
+        let Choice { mut pruning, last: Some((named, tasks)) } = choose_of(core, prune)? else {
             // What an earlier one could not remove goes now.
             cut::drop_below(core)?;
-            return choose(core, prune).map(|choice| choice.pruning);
+            return choose_of(core, prune).map(|choice| choice.pruning);
         };
         check_home(&*core.vfs, &core.dir, core.inode)?;
         let parts = tasks.parts();
@@ -241,9 +275,15 @@ fn told(pruning: &Pruning, floor: &TableHeader) -> Json {
     }))
 }
 
+/// What goes of a ledger that is open for writing.
+fn choose_of(core: &Core, prune: &Prune) -> Result<Choice> {
+    let unfit = core.unfit.lock().expect("nobody panics with it").clone();
+    choose(&core.log(), &|task| core.slot(Realm::Tasks, task), &unfit, prune)
+}
+
 /// Finds how many segments go, and what stands in their way.
-fn choose(core: &Core, prune: &Prune) -> Result<Choice> {
-    let segments = core.segments.read().expect("no writer panics").clone();
+fn choose(log: &LogView, slot_of: &SlotOf<'_>, unfit: &[Unfit], prune: &Prune) -> Result<Choice> {
+    let segments = &log.segments;
     let (mut count, mut blocked) = (0, None);
     let mut bytes = 0;
     for n in 0..segments.len() - 1 {
@@ -254,11 +294,12 @@ fn choose(core: &Core, prune: &Prune) -> Result<Choice> {
             // The base time is that of the entry before.
             At::Millis(time) => next.header.base_at < time,
         };
-        if !is_before {
+        // Beside a writer there may be a segment that ends ahead of what is known.
+        if !is_before || named.last > log.head {
             break;
         }
         if !prune.forced {
-            blocked = blocker(core, &segment, &named)?;
+            blocked = blocker(&log.home, slot_of, unfit, &segment, &named)?;
         }
         if blocked.is_some() {
             break;
@@ -269,13 +310,22 @@ fn choose(core: &Core, prune: &Prune) -> Result<Choice> {
     let oldest = segments.first_base();
     let named = segments.get(count)?.header.predecessor.filter(|named| named.last >= oldest);
     let nothing = Counts { seq: Seq(oldest.0 - 1), by_state: [0; 9] };
-    let mut pruning =
-        Pruning { segments: 0, seqs: None, times: None, bytes: 0, counts: nothing, oldest, blocked, entry: None };
+    let sealed = (segments.len() - 1 - named.map_or(0, |_| count)) as u64;
+    let mut pruning = Pruning {
+        segments: 0,
+        seqs: None,
+        times: None,
+        bytes: 0,
+        counts: nothing,
+        oldest,
+        sealed,
+        blocked,
+        entry: None,
+    };
     let Some(named) = named else { return Ok(Choice { pruning, last: None }) };
 
-    let unfit = core.unfit.lock().expect("nobody panics with it").clone();
-    let tasks = fold_sealed(&core.home, &segments, count, None, &unfit)?.tasks;
-    let first_at = core.log().stored(oldest).next().transpose()?.map_or(tasks.at, |first| first.entry.at);
+    let tasks = fold_sealed(&log.home, segments, count, None, unfit)?.tasks;
+    let first_at = log.stored(oldest).next().transpose()?.map_or(tasks.at, |first| first.entry.at);
     pruning.segments = count as u64;
     pruning.seqs = Some((oldest, named.last));
     pruning.times = Some((first_at, tasks.at));
@@ -286,7 +336,13 @@ fn choose(core: &Core, prune: &Prune) -> Result<Choice> {
 }
 
 /// Of the tasks with an entry in a segment that have not come to their end, the first by id.
-fn blocker(core: &Core, segment: &Segment, named: &Predecessor) -> Result<Option<Blocked>> {
+fn blocker(
+    home: &Home,
+    slot_of: &SlotOf<'_>,
+    unfit: &[Unfit],
+    segment: &Segment,
+    named: &Predecessor,
+) -> Result<Option<Blocked>> {
     let mut blocked: Option<Blocked> = None;
     let mut meet = |task: &str, seq: Seq| -> Result<()> {
         match &mut blocked {
@@ -297,15 +353,14 @@ fn blocker(core: &Core, segment: &Segment, named: &Predecessor) -> Result<Option
             }
             _ => {}
         }
-        let slot = core.slot(Realm::Tasks, task)?;
+        let slot = slot_of(task)?;
         let state = slot.as_ref().and_then(|slot| slot.record()).map(|record| record.state);
         if let Some(state) = state.filter(|state| !state.is_terminal()) {
             blocked = Some(Blocked { task: task.to_owned(), state, seq });
         }
         Ok(())
     };
-    let unfit = &mut core.unfit.lock().expect("nobody panics with it").clone();
-    if let Some(index) = index_of(&core.home, segment, named, unfit) {
+    if let Some(index) = index_of(home, segment, named, &mut unfit.to_vec()) {
         let mut read = true;
         // A task that was removed then may be another one now.
         for record in index.scan(0, Class::TASKS) {

@@ -16,6 +16,7 @@ mod log;
 mod moments;
 mod notes;
 mod paging;
+mod prune;
 mod pruned;
 mod reading;
 mod real;

@@ -100,6 +100,8 @@ fn every_kind_is_printed_and_is_what_its_schema_says() {
         vec!["timeline"],
         vec!["info"],
         vec!["verify", "--level", "derived"],
+        vec!["prune", "--before", "now"],
+        vec!["snapshot"],
         vec!["version"],
     ] {
         let args = [args, vec!["--json", "-D", &other]].concat();
