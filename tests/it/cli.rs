@@ -19,6 +19,7 @@ mod paging;
 mod pruned;
 mod reading;
 mod real;
+mod run;
 mod schemas;
 mod stats;
 mod terminal;
