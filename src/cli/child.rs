@@ -163,11 +163,14 @@ impl Attempt {
         (self.relay.tail.text(), self.relay.tail.is_cut())
     }
 
-    /// Passes on what is left of its output. Where nobody takes it, a signal ends that.
+    /// Passes on what is left of its output. Where nobody takes it, a signal that comes now ends that.
     pub(crate) fn flush(&mut self, signals: &Signals) -> io::Result<()> {
-        while !self.relay.is_done() && self.stop.is_none() {
+        while !self.relay.is_done() {
             self.relay.pass_on(signals.as_fd(), None)?;
-            self.stop = signals.take_stop().map(Stop::Sent);
+            if let Some(signal) = signals.take_stop() {
+                self.stop.get_or_insert(Stop::Sent(signal));
+                break;
+            }
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ fn what_is_left_in_the_background_keeps_nobody_waiting() {
     let begun = Instant::now();
     for (line, shown) in [
         ("sleep 61 & echo $! > pid; echo shown", "shown\n"),
-        ("(sleep 0.2; yes > /dev/null) & echo $! > pid; printf '%070000d' 1", &format!("{}1", "0".repeat(69_999))),
+        ("sleep 61 & echo $! > pid; printf '%070000d' 1", &format!("{}1", "0".repeat(69_999))),
     ] {
         let ran = place.run(&[], line);
         assert_eq!((ran.code, ran.out.as_str()), (Some(0), shown));

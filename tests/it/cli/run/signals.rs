@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use taskledger::{Ledger, TaskState};
 
@@ -31,6 +31,17 @@ fn a_signal_is_passed_on_and_nothing_is_tried_after_it() {
         );
         assert_eq!(history[3]["output"]["exit_code"], 7);
     }
+}
+
+#[test]
+fn what_is_printed_at_the_end_is_passed_on() {
+    let place = Place::new();
+    let line = "trap 'seq 10000; exit 7' TERM; touch begun; while :; do sleep 0.02; done";
+    let run = place.command(&["--id", "t"], line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the command", || place.has("begun"));
+    kill_process(Pid::from_child(&run), Signal::TERM).unwrap();
+    let ended = run.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), ended.stdout.len()), (Some(7), 48_894));
 }
 
 #[test]
