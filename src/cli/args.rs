@@ -13,6 +13,7 @@ use crate::cli::asking::{
     TIMELINE_EXAMPLES, TimelineArgs, VERSION_ENDS,
 };
 use crate::cli::doing::{PRUNE_EXAMPLES, PruneArgs, SNAPSHOT_EXAMPLES};
+use crate::cli::doing::{RUN_EXAMPLES, RunArgs};
 use crate::cli::fact::{Happened, expectation, happened, pair, state};
 use crate::cli::moment;
 use crate::cli::out::Form;
@@ -49,6 +50,10 @@ Exit codes:
   11   another writer has it open
   12   written by a newer version
   13   the facts or an import line were refused; the code says which
+  124  run: the command ended with 0, after its time was up
+  125  run: it could not do its own work
+  126  run: the command could not be started
+  127  run: the command was not found; any other code is the command's, 128 + N for signal N
   130  interrupted
 With --json an error is one line of JSON on standard error, with its code, exit, message and coordinates.";
 
@@ -133,6 +138,11 @@ pub(crate) enum Command {
     /// A line is what `log --json` prints; docs/events.md lists the fields.
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArgs),
+    /// Run a command as a task, and record what comes of it
+    ///
+    /// It prints nothing of its own on standard output; the command's output is passed on as it comes, and the end of it kept.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
     /// Say how a ledger is: its end, its tasks by state and its notes, its writer, its size, what was left out
     ///
     /// Reads what opening reads, and works beside a live writer.

@@ -28,11 +28,13 @@ pub(crate) struct Told {
     pub hint: Option<String>,
     /// What the message names, for programs.
     pub coordinates: Map<String, Value>,
+    /// The exit code, where it is not that of the error code.
+    pub exit: Option<u8>,
 }
 
 impl Failure {
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Failure {
-        Failure::Told(Box::new(Told { code, message: message.into(), hint: None, coordinates: Map::new() }))
+        Failure::Told(Box::new(Told { code, message: message.into(), hint: None, coordinates: Map::new(), exit: None }))
     }
 
     fn change(mut self, change: impl FnOnce(&mut Told)) -> Failure {
@@ -60,6 +62,11 @@ impl Failure {
         }
     }
 
+    /// Ends with this exit code, unless another one was said before.
+    pub(crate) fn ends_with(self, exit: u8) -> Failure {
+        self.change(|told| told.exit = told.exit.or(Some(exit)))
+    }
+
     /// Puts more words around the message.
     pub(crate) fn reword(self, reword: impl FnOnce(&str) -> String) -> Failure {
         self.change(|told| told.message = reword(&told.message))
@@ -78,7 +85,7 @@ impl Failure {
     /// Tells it on standard error, and gives the exit code.
     pub(crate) fn tell(self, form: Form) -> ExitCode {
         let Failure::Told(told) = self else { return ExitCode::SUCCESS };
-        let exit = exit_of(told.code);
+        let exit = told.exit.unwrap_or_else(|| exit_of(told.code));
         let hint = told.hint.unwrap_or_else(|| next_of(told.code).to_owned());
         match form {
             Form::Json => {

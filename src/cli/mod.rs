@@ -6,6 +6,8 @@
 //! - `look`: opening a ledger for reading, at a moment; `writer`: opening one that is there for writing; `entry`: one entry as one line of text;
 //! - `line`, `known`: what `import` reads, and how it compares with what is there;
 //! - `spread`: how times are spread, for `stats`;
+//! - `hold`: a ledger that is open for a moment only, `claim`: who may have a task, `orphan`: whether a run still lives; `child`: one
+//!   attempt of a command, `signals`, `foreground`: what it is sent and its terminal, `relay`, `tail`: what it prints; for `run`;
 //! - `bars`, `chart`: attempts over time, and their picture, for `timeline` and `demo`; `story`: what `demo` writes;
 //! - `out`: the only writer to standard output and standard error, `pager`: who shows what it writes; `text`: making foreign text safe to print;
 //!   `glob`: patterns for ids; `fail`: errors, their exit codes and hints.
@@ -34,6 +36,8 @@ mod bars;
 
 mod chart;
 
+mod tail;
+
 mod asking;
 
 mod doing;
@@ -56,11 +60,27 @@ mod story;
 
 mod spread;
 
+mod signals;
+
+mod relay;
+
+mod foreground;
+
+mod child;
+
+mod orphan;
+
+mod claim;
+
+mod hold;
+
 mod init;
 
 mod append;
 
 mod import;
+
+mod run;
 
 mod ls;
 
@@ -102,12 +122,15 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use crate::cli::args::{Args, Command};
 use crate::cli::fail::Failure;
 use crate::cli::out::{Form, Out, complain};
+
+/// The exit code of all that `run` itself fails at, so that it can be told from what its command ends with.
+const OWN_FAILURE: u8 = 125;
 
 /// Parses, runs, and turns the end into an exit code.
 pub(crate) fn main() -> ExitCode {
@@ -131,7 +154,10 @@ pub(crate) fn main() -> ExitCode {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(failure)) => failure.tell(form),
         Err(_) => {
-            Failure::new("INTERNAL", "the program broke one of its own rules; what was acknowledged is safe").tell(form)
+            let failure =
+                Failure::new("INTERNAL", "the program broke one of its own rules; what was acknowledged is safe");
+            let is_run = matches!(args.command, Command::Run(_));
+            if is_run { failure.ends_with(OWN_FAILURE) } else { failure }.tell(form)
         }
     }
 }
@@ -142,6 +168,7 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Init(args) => init::run(args, setting, out),
         Command::Append(args) => append::run(args, setting, out),
         Command::Import(args) => import::run(args, setting, out),
+        Command::Run(args) => run::run(args, setting),
         Command::Info => info::run(setting, out),
         Command::Ls(args) => ls::run(args, setting, out),
         Command::Show(args) => show::run(args, setting, out),
@@ -177,15 +204,22 @@ fn misused(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-    // The arguments were not understood, so this asks only whether the word is there.
-    if std::env::args_os().any(|arg| arg == "--json") {
+    // As far as the arguments are understood.
+    let typed = Args::command().ignore_errors(true).try_get_matches();
+    let is_run = typed.is_ok_and(|typed| typed.subcommand_name() == Some("run"));
+    let failed = |text: &str| {
+        let failure = Failure::new("USAGE", text);
+        if is_run { failure.ends_with(OWN_FAILURE) } else { failure }
+    };
+    // The arguments were not understood, so this asks only whether the word is there, before the arguments of another command.
+    if std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json") {
         let first = text.split("\n\n").next().unwrap_or(text);
         let words: Vec<&str> = first.split_whitespace().collect();
-        Failure::new("USAGE", words.join(" ")).hint("`taskledger --help` lists what there is").tell(Form::Json)
+        failed(&words.join(" ")).hint("`taskledger --help` lists what there is").tell(Form::Json)
     } else if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         complain(text);
         ExitCode::from(2)
     } else {
-        Failure::new("USAGE", text).tell(Form::People)
+        failed(text).tell(Form::People)
     }
 }

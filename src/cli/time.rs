@@ -1,6 +1,8 @@
-//! Times and spans: how they are printed, and the exact forms of a time. What is printed as a time is accepted as one.
+//! Times and spans: how they are printed, the exact forms of a time, and spans as they are typed. What is printed as a time is accepted as one.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 /// Why an earlier time is refused.
 pub(crate) const FROM_1970: &str = "a ledger has times from 1970 on";
@@ -39,6 +41,22 @@ pub(crate) fn stamp(millis: u64) -> String {
         Some(time) => format!("{time:.3}"),
         None => format!("@{}.{:03}", millis / 1000, millis % 1000),
     }
+}
+
+/// A span as it was typed, and how long it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Length {
+    pub typed: String,
+    pub time: Duration,
+}
+
+/// A span that is the same whenever it begins: a day has 24 hours, and months and years are none.
+pub(crate) fn length(text: &str) -> Result<Length, String> {
+    let span: Option<Span> = text.parse().ok().filter(|_| !text.starts_with('+') && !text.ends_with("ago"));
+    let time = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    let time = time.and_then(|time| Duration::try_from(time).ok());
+    let is_none = || format!("{text:?} is no span of time, such as 500ms, 30s, 5m, 1h30m or PT5M");
+    time.map(|time| Length { typed: text.to_owned(), time }).ok_or_else(is_none)
 }
 
 /// The hour and minute of a time, in UTC.
@@ -89,6 +107,27 @@ mod tests {
         let bad = ["", "@", "@1.", "@.5", "@-1", "@+1", "now", "5m", "2026-03-01T02:00:00", "1969-12-31T23:59:59Z"];
         for bad in bad {
             assert!(exact(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_a_span_that_is_always_as_long() {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("5 minutes", 300_000),
+            ("1h30m", 5_400_000),
+            ("PT5M", 300_000),
+            ("2d", 172_800_000),
+            ("1w", 604_800_000),
+            ("0s", 0),
+        ] {
+            let expected = Length { typed: text.to_owned(), time: Duration::from_millis(millis) };
+            assert_eq!(length(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "5", "5x", "-5m", "+5m", "5m ago", "1mo", "1y", "now", "02:30", "P1Y"] {
+            assert!(length(bad).is_err(), "{bad:?}");
         }
     }
 

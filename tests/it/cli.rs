@@ -20,6 +20,7 @@ mod prune;
 mod pruned;
 mod reading;
 mod real;
+mod run;
 mod schemas;
 mod stats;
 mod terminal;
