@@ -2,10 +2,12 @@
 //!
 //! - `args`, `asking`: what may be typed; `fact`: the words for events and expectations; `expr`, `token`: conditions;
 //!   `moment`: moments in words; `time`:
-//!   times and spans as they are printed; `input`: files that the user names;
+//!   times and spans as they are printed; `input`, `output`: files that the user names, to be read and to be written;
 //! - `look`: opening a ledger for reading, at a moment; `entry`: one entry as one line of text;
 //! - `line`, `known`: what `import` reads, and how it compares with what is there;
 //! - `spread`: how times are spread, for `stats`;
+//! - `csv`, `cloudevents`, `trace`: entries in formats of other programs, for `export`; `redact`: entries without what is not to
+//!   leave the ledger;
 //! - `bars`, `chart`: attempts over time, and their picture, for `timeline` and `demo`; `story`: what `demo` writes;
 //! - `out`: the only writer to standard output and standard error, `pager`: who shows what it writes; `text`: making foreign text safe to print;
 //!   `glob`: patterns for ids; `fail`: errors, their exit codes and hints.
@@ -30,6 +32,8 @@ mod token;
 
 mod expr;
 
+mod redact;
+
 mod bars;
 
 mod chart;
@@ -39,6 +43,8 @@ mod asking;
 mod args;
 
 mod input;
+
+mod output;
 
 mod look;
 
@@ -51,6 +57,12 @@ mod known;
 mod story;
 
 mod spread;
+
+mod csv;
+
+mod cloudevents;
+
+mod trace;
 
 mod init;
 
@@ -81,6 +93,8 @@ mod verify;
 mod stats;
 
 mod timeline;
+
+mod export;
 
 mod demo;
 
@@ -146,6 +160,7 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Dump(args) => dump::run(args, setting, out),
         Command::Stats(args) => stats::run(args, setting, out),
         Command::Timeline(args) => timeline::run(args, setting, out),
+        Command::Export(args) => export::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
         Command::Demo(args) => demo::run(args, out),
         Command::Schema(args) => schema::run(args, out),
