@@ -13,6 +13,8 @@ use taskledger::{At, Change, Entry, EventKind, Filter, Seq, TaskState};
 use crate::cli::args::Setting;
 use crate::cli::asking::{ExportArgs, ExportFormat, Moment};
 use crate::cli::bars::Bar;
+use crate::cli::cloudevents;
+use crate::cli::csv;
 use crate::cli::fail::Failure;
 use crate::cli::look::{self, Look};
 use crate::cli::out::{Form, Out, Progress, remark};
@@ -20,7 +22,6 @@ use crate::cli::output::Output;
 use crate::cli::redact::{Withheld, redacted};
 use crate::cli::text::{bytes, count, safe, uuid};
 use crate::cli::trace::{self, Attempts, Details, Moves, Spans, TraceEvent};
-use crate::cli::{cloudevents, csv};
 
 /// How far it has come is shown after so many entries.
 const SHOWN_EVERY: u64 = 8192;
