@@ -8,9 +8,9 @@ use taskledger::{At, Expect, Level, Options, Seq, TaskState, limits};
 
 use crate::cli::asking::{
     BISECT_EXAMPLES, BisectArgs, COMPLETIONS_EXAMPLES, CompletionsArgs, DIFF_EXAMPLES, DUMP_EXAMPLES, DiffArgs,
-    DumpArgs, HISTORY_EXAMPLES, HistoryArgs, LOG_EXAMPLES, LS_EXAMPLES, LogArgs, MAN_EXAMPLES, ManArgs, Moment,
-    NOTE_EXAMPLES, NOTES_EXAMPLES, SCHEMA_EXAMPLES, SHOW_EXAMPLES, STATS_EXAMPLES, SchemaArgs, ShowArgs, StatsArgs,
-    TIMELINE_EXAMPLES, TimelineArgs, VERSION_ENDS,
+    DumpArgs, EXPORT_EXAMPLES, ExportArgs, HISTORY_EXAMPLES, HistoryArgs, LOG_EXAMPLES, LS_EXAMPLES, LogArgs,
+    MAN_EXAMPLES, ManArgs, Moment, NOTE_EXAMPLES, NOTES_EXAMPLES, SCHEMA_EXAMPLES, SHOW_EXAMPLES, STATS_EXAMPLES,
+    SchemaArgs, ShowArgs, StatsArgs, TIMELINE_EXAMPLES, TimelineArgs, VERSION_ENDS,
 };
 use crate::cli::doing::{PRUNE_EXAMPLES, PruneArgs, SNAPSHOT_EXAMPLES};
 use crate::cli::doing::{RUN_EXAMPLES, RunArgs};
@@ -184,6 +184,9 @@ pub(crate) enum Command {
     /// Draw how tasks waited and ran: a line a task, a bar an attempt, time from left to right
     #[command(after_help = TIMELINE_EXAMPLES)]
     Timeline(TimelineArgs),
+    /// Write the entries in a format of other programs: JSON lines, CSV, a trace, CloudEvents
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
     /// Check all files; writes nothing, and works beside a live writer
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),

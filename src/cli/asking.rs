@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use clap_complete::Shell;
 use taskledger::{At, TaskState};
 
@@ -9,6 +10,7 @@ use crate::cli::chart::WIDTH_MIN;
 use crate::cli::expr::{Condition, condition};
 use crate::cli::fact::state;
 use crate::cli::moment;
+use crate::cli::redact::{Withheld, withheld};
 
 pub(crate) const LOG_EXAMPLES: &str = "\
 Examples:
@@ -168,6 +170,27 @@ next. It is about the tasks that are there at the moment; of more than --limit t
 shown that began last. A column shows the most telling of what meets in it.
 
 Exit codes: 0, 1, 2, 3 (no such moment), 5, 10 and 12; `taskledger --help` explains them.";
+
+pub(crate) const EXPORT_EXAMPLES: &str = "\
+Examples:
+  taskledger export --to jsonl -o backup.jsonl
+  taskledger export --to csv --since yesterday --redact error,meta.token > night.csv
+  taskledger export --to chrome-trace --at 15m -o night.json
+  taskledger export --to cloudevents --since seq:120 | my-consumer
+
+It only looks, beside a live writer, too. Without -o it goes to standard output, with it to
+a file that is whole or not there: it is written beside, synced, and renamed over. --json
+changes nothing of what is exported, but for how errors are told.
+
+  jsonl         a line an entry, as log --json; `import` takes it back with nothing lost
+  csv           a row an entry, for spreadsheets and databases
+  chrome-trace  attempts in lanes and tasks by state, for ui.perfetto.dev
+  cloudevents   a line an entry, CloudEvents 1.0
+
+--redact takes output, error, value, reason, actor, meta.KEY and meta.* (all of it).
+
+Exit codes: 0, 1, 2, 3 (no such seq or moment), 5, 10, 12 and 130 (interrupted);
+`taskledger --help` explains them.";
 
 /// As of when.
 #[derive(Debug, clap::Args)]
@@ -348,6 +371,36 @@ pub(crate) struct TimelineArgs {
     pub ascii: bool,
     #[command(flatten)]
     pub moment: Moment,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// In which format
+    #[arg(long, value_name = "jsonl|csv|chrome-trace|cloudevents", value_enum, hide_possible_values = true)]
+    pub to: ExportFormat,
+    /// Write this file, whole or not at all; - is standard output
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Only entries placed at or after a moment; of attempts those that had not ended then
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true)]
+    pub since: Option<At>,
+    /// Only entries placed at or before a moment
+    #[arg(long, value_name = "MOMENT", value_parser = moment::moment, allow_hyphen_values = true, conflicts_with = "at")]
+    pub until: Option<At>,
+    /// Put [redacted] in the place of what these fields say; repeated, of all of them
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',', value_parser = withheld)]
+    pub redact: Vec<Withheld>,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+/// The formats of `export`, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    Jsonl,
+    Csv,
+    ChromeTrace,
+    Cloudevents,
 }
 
 #[derive(Debug, clap::Args)]

@@ -36,7 +36,36 @@ pub(crate) struct Bars {
     is_begun: bool,
 }
 
+/// What is worth knowing of a task that neither waits nor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rest {
+    attempts: u32,
+    last: u64,
+}
+
 impl Bars {
+    /// Of a task that has run since a time, whose entries up to here are not there any more.
+    pub(crate) fn running(attempt: u32, since: u64) -> Bars {
+        let (attempts, attempt) = (attempt, Some(attempt));
+        let bar = Bar { attempt, waits: None, runs: Some(since), end: None, ended: None, lost: false };
+        Bars { open: Some(Open { bar, is_running: true }), attempts, last: since, is_begun: true }
+    }
+
+    /// Of a task that rests so.
+    pub(crate) fn resting(rest: Rest) -> Bars {
+        Bars { open: None, attempts: rest.attempts, last: rest.last, is_begun: true }
+    }
+
+    /// How it rests, where it neither waits nor runs.
+    pub(crate) fn rest(&self) -> Option<Rest> {
+        self.open.is_none().then_some(Rest { attempts: self.attempts, last: self.last })
+    }
+
+    /// The time of the last entry, where times that step back stand still.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Takes the next entry; a bar that ends with it goes to `ended`.
     pub(crate) fn add(&mut self, entry: &Entry, ended: &mut dyn FnMut(Bar)) {
         let kind = entry.event.kind();

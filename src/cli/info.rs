@@ -14,7 +14,7 @@ use crate::cli::fail::Failure;
 use crate::cli::look;
 use crate::cli::out::{Form, Object, Out};
 use crate::cli::show::section;
-use crate::cli::text::{by_state, bytes, count, safe};
+use crate::cli::text::{by_state, bytes, count, safe, uuid};
 use crate::cli::time::stamp;
 
 pub(crate) fn run(setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
@@ -101,18 +101,6 @@ fn object(path: String, view: &View, report: &OpenReport, size: Size) -> Object 
 /// Whether the last writer closed it in order. One that still lives has had no occasion to.
 fn is_clean(report: &OpenReport) -> Option<bool> {
     report.writer.is_none().then_some(report.clean)
-}
-
-/// As uuids are commonly written.
-fn uuid(bytes: &[u8; 16]) -> String {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut rest = hex.as_str();
-    let parts = [8, 4, 4, 4, 12].map(|digits| {
-        let (part, after) = rest.split_at(digits);
-        rest = after;
-        part
-    });
-    parts.join("-")
 }
 
 fn print(path: &str, view: &View, report: &OpenReport, size: Size, out: &mut Out) -> Result<(), Failure> {

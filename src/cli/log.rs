@@ -46,13 +46,16 @@ impl Wanted<'_> {
 }
 
 pub(crate) fn run(args: &LogArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
-    check(args)?;
-    let look = look::open(setting, &Moment { at: args.moment.at.or(args.until) }, out.form)?;
-    let (view, last, head) = (&look.view, look.view.seq(), look.reader.view().seq());
-    let mut from = first(args, &look.reader)?;
-    // The place right behind the head is no mistake: a caller who has read everything goes on there.
-    if !args.follow && from.0.checked_sub(1).is_some_and(|before| before > head.0) {
-        return Err(Error::Ahead { asked: from, head }.into());
+    let until = args.moment.at.or(args.until);
+    look::check_order(args.since, until, "taskledger log")?;
+    let look = look::open(setting, &Moment { at: until }, out.form)?;
+    let (view, last) = (&look.view, look.view.seq());
+    let mut from = match args.from {
+        Some(from) => Seq(from),
+        None => look::first_since(&look.reader, args.since)?,
+    };
+    if !args.follow {
+        look::check_begun(from, &look.reader)?;
     }
     // Backwards all the way: that it cannot get there is said before anything is shown.
     let oldest = look.reader.report().oldest;
@@ -89,31 +92,6 @@ pub(crate) fn run(args: &LogArgs, setting: &Setting, out: &mut Out) -> Result<u8
     // What was read comes before why no more could be.
     lines.print(out)?;
     ended.map(|()| 0)
-}
-
-/// What only all arguments together show.
-fn check(args: &LogArgs) -> Result<(), Failure> {
-    let backwards = match (args.since, args.until.or(args.moment.at)) {
-        (Some(At::Millis(since)), Some(At::Millis(until))) => since > until,
-        (Some(At::Seq(since)), Some(At::Seq(until))) => since > until,
-        _ => false,
-    };
-    if backwards {
-        return Err(Failure::new("USAGE", "--since is after the moment up to which entries are asked for")
-            .hint("`taskledger log --since 2h --until 1h`: the earlier moment is --since"));
-    }
-    Ok(())
-}
-
-/// Where to begin.
-fn first(args: &LogArgs, reader: &Reader) -> Result<Seq, Failure> {
-    Ok(match (args.from, args.since) {
-        (Some(from), _) => Seq(from),
-        (None, Some(At::Seq(since))) => since,
-        // Behind the last entry that is older.
-        (None, Some(At::Millis(since))) if since > 0 => Seq(reader.as_of(At::Millis(since - 1))?.seq().0 + 1),
-        (None, _) => reader.report().oldest,
-    })
 }
 
 /// Where the last so many that are wanted begin; behind the last entry for none, and `Seq(0)` where there are fewer.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use taskledger::{Entry, Ledger, Reader, Seq, View};
+use taskledger::{At, Entry, Error, Ledger, Reader, Seq, View};
 
 use crate::cli::args::Setting;
 use crate::cli::asking::Moment;
@@ -44,6 +44,39 @@ pub(crate) fn open(setting: &Setting, moment: &Moment, form: Form) -> Result<Loo
         remark(form, &remarks.join("; "));
     }
     Ok(Look { reader, view })
+}
+
+/// Refuses a range that ends before it begins, as far as that shows before the ledger is asked.
+pub(crate) fn check_order(since: Option<At>, until: Option<At>, example: &str) -> Result<(), Failure> {
+    let backwards = match (since, until) {
+        (Some(At::Millis(since)), Some(At::Millis(until))) => since > until,
+        (Some(At::Seq(since)), Some(At::Seq(until))) => since > until,
+        _ => false,
+    };
+    if backwards {
+        return Err(Failure::new("USAGE", "--since is after the moment up to which entries are asked for")
+            .hint(format!("`{example} --since 2h --until 1h`: the earlier moment is --since")));
+    }
+    Ok(())
+}
+
+/// Where the entries since a moment begin; without one with the oldest that is kept.
+pub(crate) fn first_since(reader: &Reader, since: Option<At>) -> Result<Seq, Failure> {
+    Ok(match since {
+        Some(At::Seq(since)) => since,
+        // Behind the last entry that is older.
+        Some(At::Millis(since)) if since > 0 => Seq(reader.as_of(At::Millis(since - 1))?.seq().0 + 1),
+        _ => reader.report().oldest,
+    })
+}
+
+/// Refuses to begin further ahead than right behind the head, where whoever has read everything goes on.
+pub(crate) fn check_begun(from: Seq, reader: &Reader) -> Result<(), Failure> {
+    let head = reader.view().seq();
+    if from.0.checked_sub(1).is_some_and(|before| before > head.0) {
+        return Err(Error::Ahead { asked: from, head }.into());
+    }
+    Ok(())
 }
 
 /// Remarks on standard error what a reader should know about each of these moments.

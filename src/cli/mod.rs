@@ -2,10 +2,12 @@
 //!
 //! - `args`, `asking`, `doing`: what may be typed; `fact`: the words for events and expectations; `expr`, `token`: conditions;
 //!   `moment`: moments in words; `time`:
-//!   times and spans as they are printed; `input`: files that the user names;
+//!   times and spans as they are printed; `input`, `output`: files that the user names, to be read and to be written;
 //! - `look`: opening a ledger for reading, at a moment; `writer`: opening one that is there for writing; `entry`: one entry as one line of text;
 //! - `line`, `known`: what `import` reads, and how it compares with what is there;
 //! - `spread`: how times are spread, for `stats`;
+//! - `csv`, `cloudevents`, `trace`: entries in formats of other programs, for `export`; `redact`: entries without what is not to
+//!   leave the ledger;
 //! - `hold`: a ledger that is open for a moment only, `claim`: who may have a task, `orphan`: whether a run still lives; `child`: one
 //!   attempt of a command, `signals`, `foreground`: what it is sent and its terminal, `relay`, `tail`: what it prints; for `run`;
 //! - `bars`, `chart`: attempts over time, and their picture, for `timeline` and `demo`; `story`: what `demo` writes;
@@ -32,6 +34,8 @@ mod token;
 
 mod expr;
 
+mod redact;
+
 mod bars;
 
 mod chart;
@@ -45,6 +49,8 @@ mod doing;
 mod args;
 
 mod input;
+
+mod output;
 
 mod look;
 
@@ -73,6 +79,12 @@ mod orphan;
 mod claim;
 
 mod hold;
+
+mod csv;
+
+mod cloudevents;
+
+mod trace;
 
 mod init;
 
@@ -109,6 +121,8 @@ mod snapshot;
 mod stats;
 
 mod timeline;
+
+mod export;
 
 mod demo;
 
@@ -181,6 +195,7 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Dump(args) => dump::run(args, setting, out),
         Command::Stats(args) => stats::run(args, setting, out),
         Command::Timeline(args) => timeline::run(args, setting, out),
+        Command::Export(args) => export::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
         Command::Prune(args) => prune::run(args, setting, out),
         Command::Snapshot => snapshot::run(setting, out),

@@ -49,6 +49,11 @@ impl Out {
         Out { form, columns, to: BufWriter::with_capacity(BUFFER, to), pager: None }
     }
 
+    /// From here on every byte goes out as it is: it is data in a form of its own. Nothing may have been written before.
+    pub(crate) fn as_is(&mut self) {
+        self.to = BufWriter::with_capacity(BUFFER, Box::new(io::stdout().lock()));
+    }
+
     /// From here on a person can page through what is written, on a terminal. Nothing may have been written before.
     pub(crate) fn page(&mut self) {
         if self.form == Form::People

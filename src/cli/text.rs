@@ -109,6 +109,18 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// As uuids are commonly written.
+pub(crate) fn uuid(bytes: &[u8; 16]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut rest = hex.as_str();
+    let parts = [8, 4, 4, 4, 12].map(|digits| {
+        let (part, after) = rest.split_at(digits);
+        rest = after;
+        part
+    });
+    parts.join("-")
+}
+
 /// How many tasks are in each state that has any, in their colours.
 pub(crate) fn by_state(counts: Counts) -> String {
     let some = TaskState::ALL.into_iter().filter(|&state| counts.of(state) > 0);

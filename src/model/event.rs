@@ -415,6 +415,30 @@ impl Event {
         self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_deref()))
     }
 
+    /// When the record was created, where an observed event states it; milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn created_at_set(&self) -> Option<u64> {
+        self.times.created
+    }
+
+    /// When it last changed, where an observed event states it; milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn updated_at_set(&self) -> Option<u64> {
+        self.times.updated
+    }
+
+    /// What an observed event does to when it last started; milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn started_at_change(&self) -> &Change<u64> {
+        &self.times.started
+    }
+
+    /// What an observed event does to when it last finished; milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn finished_at_change(&self) -> &Change<u64> {
+        &self.times.finished
+    }
+
     /// Who stated it.
     #[must_use]
     pub fn actor(&self) -> Option<&str> {

@@ -6,6 +6,7 @@ mod bisect;
 mod demo;
 mod diff;
 mod dump;
+mod export;
 mod failing;
 mod follow;
 mod helping;

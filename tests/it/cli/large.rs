@@ -76,6 +76,10 @@ fn a_hundred_thousand_tasks_are_looked_at_in_little_memory_beside_a_writer_and_w
     assert_eq!(lines(16, &["log", "-n", "10", "--task", "batch/00/*"]), 10);
     assert_eq!(lines(16, &["log", "--json"]), TASKS * 4 - TASKS / 10);
     assert!(run(32, &["diff", &late, "--stat"]).good().contains("2000 tasks changed by 7800 entries"));
+    for format in ["jsonl", "csv", "cloudevents"] {
+        assert_eq!(lines(16, &["export", "--to", format]), TASKS * 4 - TASKS / 10 + u64::from(format == "csv"));
+    }
+    assert!(lines(48, &["export", "--to", "chrome-trace"]) > TASKS * 2);
     let found = run(32, &["bisect", "--where", "total > 50000"]);
     assert!(found.code == Some(0) && found.out.contains("batch/45/task-050000"), "{found:?}");
     for one in [&["info"][..], &["show", "batch/00/task-000000"], &["history", "batch/00/task-000000"], &["notes"]] {
