@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anstream::ColorChoice;
 use clap::{Parser, Subcommand, ValueEnum};
-use taskledger::{At, Expect, Level, Options, Seq, TaskState, limits};
+use taskledger::{At, Expect, Level, Seq, TaskState, limits};
 
 use crate::cli::asking::{
     BISECT_EXAMPLES, BisectArgs, COMPLETIONS_EXAMPLES, CompletionsArgs, DIFF_EXAMPLES, DUMP_EXAMPLES, DiffArgs,
@@ -12,9 +12,12 @@ use crate::cli::asking::{
     MAN_EXAMPLES, ManArgs, Moment, NOTE_EXAMPLES, NOTES_EXAMPLES, SCHEMA_EXAMPLES, SHOW_EXAMPLES, STATS_EXAMPLES,
     SchemaArgs, ShowArgs, StatsArgs, TIMELINE_EXAMPLES, TimelineArgs, VERSION_ENDS,
 };
-use crate::cli::doing::{PRUNE_EXAMPLES, PruneArgs, SNAPSHOT_EXAMPLES};
-use crate::cli::doing::{RUN_EXAMPLES, RunArgs};
+use crate::cli::doing::{
+    BACKUP_EXAMPLES, BackupArgs, PRUNE_EXAMPLES, PruneArgs, REPAIR_EXAMPLES, RUN_EXAMPLES, RepairArgs, RunArgs,
+    SNAPSHOT_EXAMPLES,
+};
 use crate::cli::fact::{Happened, expectation, happened, pair, state};
+use crate::cli::making::Making;
 use crate::cli::moment;
 use crate::cli::out::Form;
 
@@ -190,6 +193,14 @@ pub(crate) enum Command {
     /// Check all files; writes nothing, and works beside a live writer
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
+    /// Say what is lost of a damaged ledger; with --apply, write a new one with all the rest
+    ///
+    /// The damaged one is never changed.
+    #[command(after_help = REPAIR_EXAMPLES)]
+    Repair(RepairArgs),
+    /// Copy a ledger elsewhere, beside its writer; again, only what is new
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(BackupArgs),
     /// Drop the beginning of the history; all records stay. Without --yes it only says what would go
     ///
     /// Whole segments go from the beginning of the log, as long as every task with an entry in them has come to its end.
@@ -256,29 +267,6 @@ impl Color {
             Color::Always => ColorChoice::Always.write_global(),
             Color::Never => ColorChoice::Never.write_global(),
         }
-    }
-}
-
-/// How files are made.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Making {
-    /// The largest size of a segment that this command makes, in bytes
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX))]
-    pub segment_size: Option<u64>,
-    /// Permission bits of the directories that this command makes, less the umask [default: 700]
-    #[arg(long, value_name = "OCTAL", value_parser = dir_mode)]
-    pub dir_mode: Option<u32>,
-    /// Permission bits of the files that this command makes, less the umask [default: 600]
-    #[arg(long, value_name = "OCTAL", value_parser = file_mode)]
-    pub file_mode: Option<u32>,
-}
-
-impl Making {
-    /// The defaults, with what was typed in their place.
-    pub(crate) fn options(&self) -> Options {
-        let options = self.segment_size.into_iter().fold(Options::new(), Options::segment_size);
-        let options = self.dir_mode.into_iter().fold(options, Options::dir_mode);
-        self.file_mode.into_iter().fold(options, Options::file_mode)
     }
 }
 
@@ -428,22 +416,4 @@ pub(crate) struct DemoArgs {
     /// Where to write it: a directory that is empty or not there yet
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-}
-
-/// Permission bits that let the owner do what a writer must.
-fn mode(text: &str, needed: u32, why: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode > 0o777 => Err("the highest is 777".to_owned()),
-        Ok(mode) if mode & needed != needed => Err(format!("the owner must be able to {why}: at least {needed:o}")),
-        Ok(mode) => Ok(mode),
-        Err(_) => Err("it is no octal number, such as 750".to_owned()),
-    }
-}
-
-fn dir_mode(text: &str) -> Result<u32, String> {
-    mode(text, 0o700, "list, write and enter")
-}
-
-fn file_mode(text: &str) -> Result<u32, String> {
-    mode(text, 0o600, "read and write")
 }

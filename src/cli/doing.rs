@@ -2,11 +2,13 @@
 //! here acts on it.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use taskledger::At;
 
 use crate::cli::fact::pair;
+use crate::cli::making::Modes;
 use crate::cli::moment;
 use crate::cli::tail::CAPTURE_MAX;
 use crate::cli::time::{Length, length};
@@ -60,6 +62,32 @@ pub(crate) struct RunArgs {
     pub command: Vec<OsString>,
 }
 
+pub(crate) const BACKUP_EXAMPLES: &str = "\
+Examples:
+  taskledger backup /backup/runs
+  taskledger backup -D /srv/runs /backup/runs --json
+
+A writer may go on meanwhile: what is durable when it begins is copied. The first time all
+is copied, then only segments that the copy does not have whole. The copy is closed and is
+the same ledger: it opens as it is, there or elsewhere. Every frame is checked before it is
+copied. Whatever interrupts it, the copy is not worse than before: run it again.
+
+Exit codes: 0, 1, 2, 5, 10, 11 (somebody writes to the copy) and 12; `taskledger --help`
+explains them.";
+
+pub(crate) const REPAIR_EXAMPLES: &str = "\
+Examples:
+  taskledger repair -D /srv/runs
+  taskledger repair -D /srv/runs --apply /srv/runs.mended
+
+Without --apply nothing is written: it says what is damaged, what can be kept and what is
+lost. With it a new ledger is written: every entry that can be read keeps its seq, version
+and times, what stands for lost ones says so, damaged files are copied into its directory
+aside, and a note tells what was lost. The damaged ledger is never changed.
+
+Exit codes: 0 (nothing is damaged, or it was applied), 1, 2, 5 (damage: what is said is what
+would be lost), 10, 11 (a writer has it open) and 12; `taskledger --help` explains them.";
+
 pub(crate) const PRUNE_EXAMPLES: &str = "\
 Examples:
   taskledger prune --before '90 days ago'
@@ -81,6 +109,24 @@ Examples:
 
 Exit codes: 0 (also where there is one already, or nothing to make one of), 1, 2, 5, 10,
 11 and 12; `taskledger --help` explains them.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupArgs {
+    /// Where the copy is, or is to be; its parent must be there
+    #[arg(value_name = "DIR")]
+    pub to: PathBuf,
+    #[command(flatten)]
+    pub making: Modes,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RepairArgs {
+    /// Write a new ledger here: a directory that is not there yet, or empty
+    #[arg(long, value_name = "DIR")]
+    pub apply: Option<PathBuf>,
+    #[command(flatten)]
+    pub making: Modes,
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PruneArgs {

@@ -182,7 +182,7 @@ impl From<Error> for Failure {
                 let failure = failure.with("path", path.to_string_lossy());
                 let failure = offset.into_iter().fold(failure, |failure, offset| failure.with("offset", offset));
                 let failure = seq.into_iter().fold(failure, |failure, seq| failure.with("seq", seq.0));
-                failure.hint("copy the directory first; `taskledger verify` then lists every damaged place and changes nothing")
+                failure.hint("copy the directory first; `taskledger verify` lists every damaged place, `taskledger repair` says what would be lost; neither changes anything")
             }
             Error::NoLedger { path } => failure
                 .with("path", path.to_string_lossy())

@@ -1,6 +1,6 @@
 //! The command line: one file for each subcommand, and around them
 //!
-//! - `args`, `asking`, `doing`: what may be typed; `fact`: the words for events and expectations; `expr`, `token`: conditions;
+//! - `args`, `asking`, `doing`, `making`: what may be typed; `fact`: the words for events and expectations; `expr`, `token`: conditions;
 //!   `moment`: moments in words; `time`:
 //!   times and spans as they are printed; `input`, `output`: files that the user names, to be read and to be written;
 //! - `look`: opening a ledger for reading, at a moment; `writer`: opening one that is there for writing; `entry`: one entry as one line of text;
@@ -41,6 +41,8 @@ mod bars;
 mod chart;
 
 mod tail;
+
+mod making;
 
 mod asking;
 
@@ -113,6 +115,10 @@ mod bisect;
 mod dump;
 
 mod verify;
+
+mod repair;
+
+mod backup;
 
 mod prune;
 
@@ -197,6 +203,8 @@ fn run(all: &Args, out: &mut Out) -> Result<u8, Failure> {
         Command::Timeline(args) => timeline::run(args, setting, out),
         Command::Export(args) => export::run(args, setting, out),
         Command::Verify(args) => verify::run(args, setting, out),
+        Command::Repair(args) => repair::run(args, setting, out),
+        Command::Backup(args) => backup::run(args, setting, out),
         Command::Prune(args) => prune::run(args, setting, out),
         Command::Snapshot => snapshot::run(setting, out),
         Command::Demo(args) => demo::run(args, out),

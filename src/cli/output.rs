@@ -103,6 +103,35 @@ impl Drop for Output {
     }
 }
 
+/// Whether a directory can be made under this name: there is nothing, or an empty one.
+pub(crate) fn check_new_dir(dir: &Path) -> Result<(), Failure> {
+    let refused = |what: &str| {
+        Err(Failure::new("IO", format!("could not write into {}: {what}", dir.display()))
+            .with("path", dir.to_string_lossy())
+            .hint("name a directory that is not there yet, or an empty one"))
+    };
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("create", dir, &error)),
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => refused("it has files in it"),
+        },
+    }
+}
+
+/// Gives a directory that is finished its name, durably; an empty one that has it makes room.
+pub(crate) fn rename_dir(from: &Path, to: &Path) -> Result<(), Failure> {
+    let renamed = fs::rename(from, to).and_then(|()| {
+        let parent = fs::canonicalize(to)?;
+        parent.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    });
+    renamed.map_err(|error| {
+        let failure = Failure::io("rename", &from.to_string_lossy(), &error);
+        failure.hint(format!("it is whole: rename it to {} by hand", to.display()))
+    })
+}
+
 /// The file that a name leads to, through links. What is there must be a file: a device must not be replaced by one.
 fn target(file: &Path) -> Result<PathBuf, Failure> {
     let path = match fs::canonicalize(file) {

@@ -39,11 +39,7 @@ fn json(report: &VerifyReport, out: &mut Out) -> Result<(), Failure> {
 }
 
 fn print(report: &VerifyReport, millis: u128, out: &mut Out) -> Result<(), Failure> {
-    for finding in &report.findings {
-        writeln!(out, "{}", place(finding))?;
-        writeln!(out, "  {}", safe(&finding.what))?;
-        writeln!(out, "  next: {}", finding.next)?;
-    }
+    print_findings(&report.findings, out)?;
     let verdict = match report.verdict() {
         Verdict::Sound => "\x1b[32msound\x1b[0m",
         Verdict::TornTail => "\x1b[33mtorn tail, nothing acknowledged is lost\x1b[0m",
@@ -72,6 +68,16 @@ fn print(report: &VerifyReport, millis: u128, out: &mut Out) -> Result<(), Failu
         bytes(report.bytes),
         report.checked_to,
     )?;
+    Ok(())
+}
+
+/// Each with its place, and what to do.
+pub(crate) fn print_findings(findings: &[Finding], out: &mut Out) -> Result<(), Failure> {
+    for finding in findings {
+        writeln!(out, "{}", place(finding))?;
+        writeln!(out, "  {}", safe(&finding.what))?;
+        writeln!(out, "  next: {}", finding.next)?;
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod import;
 mod info;
 mod large;
 mod log;
+mod mending;
 mod moments;
 mod notes;
 mod paging;

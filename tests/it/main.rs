@@ -33,6 +33,7 @@ mod past;
 mod prune;
 mod reference;
 mod refusals;
+mod repair;
 mod rot;
 mod snapshots;
 mod support;

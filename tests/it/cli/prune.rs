@@ -124,7 +124,8 @@ fn a_dry_run_changes_no_byte_and_says_what_would_go_and_what_keeps_the_rest() {
     assert_eq!(nothing, expected);
     let object = home.one(&["prune", "--before", "1970-01-02"]);
     let sealed = bases.len() - 1;
-    let expected = json!({"type": "taskledger.pruned/1", "done": false, "segments": 0, "bytes": 0, "oldest": 1, "sealed": sealed});
+    let expected =
+        json!({"type": "taskledger.pruned/1", "done": false, "segments": 0, "bytes": 0, "oldest": 1, "sealed": sealed});
     assert_eq!(object, expected);
     let object = home.one(&["prune", "--before", "now"]);
     let blocked = json!({"task": "slow job", "state": "running", "seq": 20});
@@ -181,15 +182,20 @@ fn with_yes_it_is_done_and_told_and_all_records_stay() {
 fn what_cannot_be_pruned_is_refused_and_a_mistyped_directory_makes_no_ledger() {
     let home = Home::new("slow");
     let missing = path(home.home.path().join("missing"));
-    for args in
-        [&["prune", "--before", "now"][..], &["prune", "--before", "now", "--yes"], &["snapshot"], &["snapshot", "--json"]]
-    {
+    for args in [
+        &["prune", "--before", "now"][..],
+        &["prune", "--before", "now", "--yes"],
+        &["snapshot"],
+        &["snapshot", "--json"],
+    ] {
         let ran = run(&[args, &["-D", &missing]].concat());
         assert_eq!((ran.code, ran.out.as_str()), (Some(10), ""), "{args:?}: {}", ran.err);
         assert!(!Path::new(&missing).exists(), "{args:?}");
     }
     let bytes = bytes_of(Path::new(&home.dir));
-    for args in [&["prune", "--before", "now", "--actor", ""][..], &["prune", "--before", "now", "--reason", "", "--yes"]] {
+    for args in
+        [&["prune", "--before", "now", "--actor", ""][..], &["prune", "--before", "now", "--reason", "", "--yes"]]
+    {
         let error = home.run(&[args, &["--json"]].concat()).error();
         assert_eq!((&error["code"], &error["exit"]), (&json!("LIMIT"), &json!(13)), "{args:?}: {error}");
     }
@@ -198,7 +204,11 @@ fn what_cannot_be_pruned_is_refused_and_a_mistyped_directory_makes_no_ledger() {
     }
     let after = bytes_of(Path::new(&home.dir));
     let log = |files: &BTreeMap<PathBuf, Vec<u8>>| -> BTreeMap<PathBuf, Vec<u8>> {
-        files.iter().filter(|(path, _)| path.extension().is_some()).map(|(path, bytes)| (path.clone(), bytes.clone())).collect()
+        files
+            .iter()
+            .filter(|(path, _)| path.extension().is_some())
+            .map(|(path, bytes)| (path.clone(), bytes.clone()))
+            .collect()
     };
     assert!(log(&bytes) == log(&after), "what is refused changes nothing");
 
@@ -223,7 +233,8 @@ fn a_snapshot_is_made_of_all_that_is_sealed_and_says_up_to_where() {
         assert_eq!(home.one(&["snapshot"]), expected);
         assert_eq!(snapshots(), 1, "a second one would be the same");
     }
-    let told = format!("the newest snapshot is as of seq {covered}: opening reads from there, and then {rest} more entries\n");
+    let told =
+        format!("the newest snapshot is as of seq {covered}: opening reads from there, and then {rest} more entries\n");
     assert_eq!(home.run(&["snapshot"]).good(), told);
     assert_eq!(home.one(&["verify", "--level", "derived"])["verdict"], "sound");
 
