@@ -4,7 +4,8 @@
 //!   `moment`: moments in words; `time`:
 //!   times and spans as they are printed; `input`: files that the user names;
 //! - `look`: opening a ledger for reading, at a moment; `writer`: opening one that is there for writing; `entry`: one entry as one line of text;
-//! - `line`, `known`: what `import` reads, and how it compares with what is there;
+//! - `line`, `lines`: what `import` and `append --jsonl` read; `known`: how that compares with what is there; `jsonl`: facts
+//!   from a program, each answered in turn;
 //! - `spread`: how times are spread, for `stats`;
 //! - `bars`, `chart`: attempts over time, and their picture, for `timeline` and `demo`; `story`: what `demo` writes;
 //! - `out`: the only writer to standard output and standard error, `pager`: who shows what it writes; `text`: making foreign text safe to print;
@@ -50,6 +51,8 @@ mod entry;
 
 mod line;
 
+mod lines;
+
 mod known;
 
 mod story;
@@ -57,6 +60,8 @@ mod story;
 mod spread;
 
 mod init;
+
+mod jsonl;
 
 mod append;
 
@@ -115,7 +120,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return misused(&error),
     };
-    let form = args.setting.form();
+    let form = args.form();
     args.setting.color.choose();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut out = Out::new(form);
