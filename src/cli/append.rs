@@ -1,4 +1,4 @@
-//! `append`: one event, and its receipt once the event is durable and the ledger is closed.
+//! `append`: one event, and its receipt once the event is durable and the ledger is closed; `jsonl` does many.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -10,28 +10,37 @@ use crate::cli::args::{AppendArgs, Setting};
 use crate::cli::fact::{Happened, each};
 use crate::cli::fail::Failure;
 use crate::cli::input::Input;
-use crate::cli::out::{Form, Object, Out};
+use crate::cli::jsonl;
+use crate::cli::out::{Form, Out};
 use crate::cli::text::{safe, shell};
 use crate::cli::time::stamp;
 use crate::cli::writer;
 
 pub(crate) fn run(args: &AppendArgs, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
-    check(args)?;
+    match (&args.jsonl, &args.task, args.happened) {
+        (Some(file), ..) => jsonl::run(file, setting, out),
+        (None, Some(task), Some(happened)) => one(args, task, happened, setting, out),
+        _ => Err(Failure::new("USAGE", "a task and an event are needed, or --jsonl")),
+    }
+}
+
+fn one(args: &AppendArgs, task: &str, happened: Happened, setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
+    check(args, happened)?;
     let output = args.output.as_deref().map(|typed| output(typed, out.form)).transpose()?;
-    let event = event(args, output.as_deref());
+    let event = event(args, happened, output.as_deref());
     let expect = args.expect.clone().unwrap_or(Expect::Any);
     let ledger = writer::open(setting)?;
-    let receipt = ledger.append_if(args.task.as_str(), event, expect).map_err(|error| refused(error, &args.task))?;
-    let told = ledger.close().map_err(Failure::from).and_then(|()| tell(&receipt, &args.task, out));
+    let receipt = ledger.append_if(task, event, expect).map_err(|error| refused(error, task))?;
+    let told = ledger.close().map_err(Failure::from).and_then(|()| tell(&receipt, task, out));
     match told {
         Ok(()) | Err(Failure::ClosedPipe) => Ok(0),
-        Err(failure) => Err(durable_all_the_same(failure, &receipt, &args.task)),
+        Err(failure) => Err(durable_all_the_same(failure, &receipt, task)),
     }
 }
 
 /// What only all arguments together show.
-fn check(args: &AppendArgs) -> Result<(), Failure> {
-    if args.observed && !matches!(args.happened, Happened::To(_)) {
+fn check(args: &AppendArgs, happened: Happened) -> Result<(), Failure> {
+    if args.observed && !matches!(happened, Happened::To(_)) {
         return Err(Failure::new("USAGE", "--observed goes with a state: what is observed is a state")
             .hint("`taskledger append TASK completed --observed`"));
     }
@@ -56,8 +65,8 @@ fn output(typed: &str, form: Form) -> Result<String, Failure> {
     Input::open(&file, "the output", form)?.text(limits::OUTPUT_BYTES_MAX as u64)
 }
 
-fn event(args: &AppendArgs, output: Option<&str>) -> Event {
-    let event = match args.happened {
+fn event(args: &AppendArgs, happened: Happened, output: Option<&str>) -> Event {
+    let event = match happened {
         Happened::Created => Event::created(),
         Happened::Updated => Event::updated(),
         Happened::Removed => Event::removed(),
@@ -92,9 +101,9 @@ fn refused(error: Error, task: &str) -> Failure {
 fn tell(receipt: &Receipt, task: &str, out: &mut Out) -> Result<(), Failure> {
     match out.form {
         Form::Json => {
-            let object = Object::new("taskledger.receipt/1").with("epoch", receipt.epoch());
-            let object = object.with("seq", receipt.seq().0).with("task", task).with("version", receipt.version());
-            out.json(&object.with("at", receipt.at()).with("replayed", receipt.replayed()))?;
+            for item in receipt.items() {
+                out.json(&jsonl::receipt(None, receipt, item))?;
+            }
         }
         Form::People => {
             let (task, seq, version) = (safe(task), receipt.seq(), receipt.version());

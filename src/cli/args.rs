@@ -68,11 +68,19 @@ Examples:
   taskledger append nightly/42 requeued:ready --reason 'worker-3 went away'
   taskledger append nightly/42 completed --observed --output @result.json --key done-42
   taskledger append other/7 failed --observed --error timeout --at 2026-03-01T02:30:00Z
+  taskledger append --jsonl facts.jsonl
 
 With --key the same command can be run again after a lost answer: it then prints the
 first place, marked as replayed, and appends nothing. A refusal (exit 13) changes nothing.
 
-Exit codes: 0, 1, 2, 5, 10, 11, 12 and 13 (refused); `taskledger --help` explains them.";
+With --jsonl it is for programs: each line that it reads is a fact, as `import` reads them,
+or an array of facts that go together. It answers each line in turn, as soon as that is
+durable: with a receipt, or with why it was refused, and goes on. At the end it exits with
+0, or with 13 if a line was refused. docs/cli.md has the details, examples/ledger.py a
+program that uses it.
+
+Exit codes: 0, 1, 2, 5, 10, 11, 12, 13 (refused) and 130 (interrupted);
+`taskledger --help` explains them.";
 
 const INIT_EXAMPLES: &str = "\
 Examples:
@@ -131,7 +139,7 @@ pub(crate) enum Command {
     /// Make a ledger: an empty one, in a directory that is empty or not there yet
     #[command(after_help = INIT_EXAMPLES)]
     Init(InitArgs),
-    /// Append one event, and print its place once it is durable
+    /// Append one event, or with --jsonl one a line, and print the place of each once it is durable
     ///
     /// There must be a ledger: a wrong -D is refused and makes none.
     #[command(after_help = APPEND_EXAMPLES)]
@@ -252,6 +260,16 @@ pub(crate) enum Color {
     Never,
 }
 
+impl Args {
+    /// For whom the command is to write.
+    pub(crate) fn form(&self) -> Form {
+        match &self.command {
+            Command::Append(args) if args.jsonl.is_some() => Form::Json,
+            _ => self.setting.form(),
+        }
+    }
+}
+
 impl Setting {
     /// For whom the command is to write.
     pub(crate) fn form(&self) -> Form {
@@ -282,10 +300,11 @@ pub(crate) struct InitArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct AppendArgs {
     /// The task's id
-    pub task: String,
+    #[arg(required_unless_present = "jsonl")]
+    pub task: Option<String>,
     /// created, updated, removed, requeued (to pending) or requeued:ready, or the state that the task moves to
-    #[arg(value_name = "EVENT", value_parser = happened)]
-    pub happened: Happened,
+    #[arg(value_name = "EVENT", value_parser = happened, required_unless_present = "jsonl")]
+    pub happened: Option<Happened>,
     /// The state was seen rather than decided: it may follow any other, and is marked as observed
     #[arg(long)]
     pub observed: bool,
@@ -328,6 +347,12 @@ pub(crate) struct AppendArgs {
     /// Only if this holds of the task: absent, exists, version:N, attempt:N, or state:A,B
     #[arg(long, value_name = "EXPECT", value_parser = expectation)]
     pub expect: Option<Expect>,
+    /// Append a fact for each line of a file or, with -, of standard input, and answer each with a line of JSON
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = [
+        "task", "happened", "observed", "attempts", "output", "clear_output", "error", "clear_error", "meta", "unset",
+        "actor", "reason", "cause", "key", "at", "expect",
+    ])]
+    pub jsonl: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

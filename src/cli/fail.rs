@@ -11,7 +11,7 @@ use crate::cli::out::{Form, Object, complain};
 use crate::cli::text::{safe, safe_lines};
 use crate::cli::time::stamp;
 
-/// Why a command ended early.
+/// Why a command ended early, or a line of it was refused.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Whoever read the output has seen enough.
@@ -77,6 +77,14 @@ impl Failure {
         matches!(self, Failure::Told(told) if exit_of(told.code) == 13)
     }
 
+    /// What is told where the facts are refused; else itself.
+    pub(crate) fn refusal(self) -> Result<Told, Failure> {
+        match self {
+            Failure::Told(told) if exit_of(told.code) == 13 => Ok(*told),
+            other => Err(other),
+        }
+    }
+
     /// A failed read or write of something that is not the ledger.
     pub(crate) fn io(action: &str, name: &str, error: &io::Error) -> Failure {
         Failure::new("IO", format!("could not {action} {name}: {error}")).with("path", name)
@@ -85,25 +93,38 @@ impl Failure {
     /// Tells it on standard error, and gives the exit code.
     pub(crate) fn tell(self, form: Form) -> ExitCode {
         let Failure::Told(told) = self else { return ExitCode::SUCCESS };
-        let exit = told.exit.unwrap_or_else(|| exit_of(told.code));
-        let hint = told.hint.unwrap_or_else(|| next_of(told.code).to_owned());
         match form {
             Form::Json => {
-                let object = Object::new("taskledger.error/1")
-                    .with("code", told.code)
-                    .with("exit", exit)
-                    .with("message", told.message)
-                    .with("hint", hint);
-                let object =
-                    told.coordinates.into_iter().fold(object, |object, (name, value)| object.with(&name, value));
-                complain(&serde_json::to_string(&object).expect("texts and numbers can be written"));
+                complain(&serde_json::to_string(&told.object()).expect("texts and numbers can be written"));
             }
             Form::People => {
                 complain(&format!("taskledger: {}", safe_lines(&told.message)));
-                complain(&format!("hint: {}", safe(&hint)));
+                complain(&format!("hint: {}", safe(told.next())));
             }
         }
-        ExitCode::from(exit)
+        ExitCode::from(told.exit())
+    }
+}
+
+impl Told {
+    fn exit(&self) -> u8 {
+        self.exit.unwrap_or_else(|| exit_of(self.code))
+    }
+
+    /// What to do next.
+    fn next(&self) -> &str {
+        self.hint.as_deref().unwrap_or_else(|| next_of(self.code))
+    }
+
+    /// As `taskledger.error/1`.
+    pub(crate) fn object(&self) -> Object {
+        let object = Object::new("taskledger.error/1")
+            .with("code", self.code)
+            .with("exit", self.exit())
+            .with("message", self.message.as_str())
+            .with("hint", self.next());
+        let coordinates = self.coordinates.iter();
+        coordinates.fold(object, |object, (name, value)| object.with(name, value.clone()))
     }
 }
 

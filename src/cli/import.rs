@@ -13,11 +13,10 @@ use crate::cli::fail::Failure;
 use crate::cli::input::Input;
 use crate::cli::known::{Known, Place};
 use crate::cli::line::{BadLine, Line};
+use crate::cli::lines::Lines;
 use crate::cli::out::{Form, Object, Out, Progress};
 use crate::cli::text::{clip, count};
 
-/// The longest line, in bytes: an entry of the largest size with every character escaped still fits.
-const LINE_BYTES_MAX: u64 = 128 << 20;
 /// A batch is also committed when its lines have this many bytes.
 const BATCH_BYTES: usize = 8 << 20;
 /// How much of a value a message shows.
@@ -47,34 +46,12 @@ pub(crate) fn run(args: &ImportArgs, setting: &Setting, out: &mut Out) -> Result
         appended: 0,
         skipped: 0,
     };
-    import.all(&mut Lines { input, text: Vec::new() })?;
+    import.all(&mut Lines::new(input))?;
     import.finish()?;
     // Says whether the very end could be written, too.
     drop(import);
     ledger.close()?;
     Ok(0)
-}
-
-/// The lines of a file, one at a time.
-struct Lines {
-    input: Input,
-    text: Vec<u8>,
-}
-
-impl Lines {
-    /// Reads the next line into `text`; `false` at the end.
-    fn advance(&mut self) -> Result<bool, Failure> {
-        self.input.line(LINE_BYTES_MAX, &mut self.text)?;
-        Ok(!self.text.is_empty())
-    }
-
-    /// The line that was read.
-    fn line(&self) -> Result<&str, BadLine> {
-        if self.text.len() as u64 > LINE_BYTES_MAX {
-            return Err(BadLine::whole(format!("is longer than {LINE_BYTES_MAX} bytes")));
-        }
-        str::from_utf8(&self.text).map(str::trim).map_err(|error| BadLine::whole(format!("is not UTF-8: {error}")))
-    }
 }
 
 /// A line that is understood and new, and waits for its batch.
@@ -127,7 +104,7 @@ impl Import<'_> {
                 return Err(self.at_line(line, failure));
             }
             self.read = line;
-            self.taken += lines.text.len() as u64;
+            self.taken += lines.bytes() as u64;
             if self.read - self.durable >= self.batch || self.bytes >= BATCH_BYTES {
                 self.commit()?;
             }

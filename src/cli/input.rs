@@ -9,7 +9,7 @@ use crate::cli::out::{Form, remark};
 
 /// Something that is open for reading.
 pub(crate) struct Input {
-    from: Box<dyn BufRead>,
+    from: BufReader<Box<dyn Read>>,
     name: String,
     /// In bytes; only a file has one.
     pub size: Option<u64>,
@@ -22,7 +22,8 @@ impl Input {
             if io::stdin().is_terminal() {
                 remark(form, &format!("reading {what} from the terminal; Ctrl-D ends it"));
             }
-            return Ok(Input { from: Box::new(io::stdin().lock()), name: "standard input".to_owned(), size: None });
+            let from = buffered(Box::new(io::stdin().lock()));
+            return Ok(Input { from, name: "standard input".to_owned(), size: None });
         }
         let name = file.display().to_string();
         let failed = |error: io::Error| Failure::io("open", &name, &error);
@@ -30,7 +31,7 @@ impl Input {
         let metadata = opened.metadata().map_err(failed)?;
         // What the system makes up as it is read says that it has none.
         let size = Some(metadata.len()).filter(|&bytes| metadata.is_file() && bytes > 0);
-        Ok(Input { from: Box::new(BufReader::with_capacity(256 << 10, opened)), name, size })
+        Ok(Input { from: buffered(Box::new(opened)), name, size })
     }
 
     /// Reads a line, or as much of it as one byte beyond the limit; empty at the end.
@@ -38,6 +39,16 @@ impl Input {
         line.clear();
         let read = (&mut self.from).take(limit + 1).read_until(b'\n', line);
         read.map(drop).map_err(|error| Failure::io("read", &self.name, &error))
+    }
+
+    /// Whether a whole line was read already, and is only to be taken.
+    pub(crate) fn has_line(&self) -> bool {
+        self.from.buffer().contains(&b'\n')
+    }
+
+    /// Passes over what comes up to the end of the line.
+    pub(crate) fn skip_line(&mut self) -> Result<(), Failure> {
+        self.from.skip_until(b'\n').map(drop).map_err(|error| Failure::io("read", &self.name, &error))
     }
 
     /// Reads everything as text, without the space around it. More than so many bytes and a line break are refused,
@@ -54,4 +65,9 @@ impl Input {
         let text = str::from_utf8(&bytes).map_err(|error| refused(format!("is not UTF-8: {error}")))?;
         Ok(text.trim().to_owned())
     }
+}
+
+/// Reads as much at a time as there is, up to the size of this buffer; that of standard input itself is passed by.
+fn buffered(from: Box<dyn Read>) -> BufReader<Box<dyn Read>> {
+    BufReader::with_capacity(256 << 10, from)
 }

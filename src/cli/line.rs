@@ -1,4 +1,4 @@
-//! One line of an import: `taskledger.entry/1`, with or without what only a ledger gives (type, seq).
+//! One line of an import or of `append --jsonl`: `taskledger.entry/1`, with or without what only a ledger gives (type, seq).
 //!
 //! Every complaint names the field. A field that is null is not there, except where null clears: output, error, a
 //! metadata value, `started_at` and `finished_at`.
@@ -11,9 +11,9 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use taskledger::{Event, EventKind, Seq, Subject, TaskState};
+use taskledger::{Event, EventKind, Expect, Seq, Subject, TaskState};
 
-use crate::cli::fact::{each, state_names};
+use crate::cli::fact::{each, expectation, state_names};
 use crate::cli::time;
 
 /// A line, understood but not yet compared with anything.
@@ -23,6 +23,8 @@ pub(crate) struct Line<'a> {
     pub version: Option<u64>,
     /// The state that the task is said to have been in before.
     pub from: Option<TaskState>,
+    /// What must hold of the task or note before; of a new fact only.
+    pub expect: Option<Expect>,
     /// When it happened, as the line states it; milliseconds since the Unix epoch.
     pub stated: Option<u64>,
     kind: EventKind,
@@ -98,13 +100,23 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 }
 
 impl<'a> Line<'a> {
-    /// Understands one line.
+    /// Understands one line of an import.
     pub(crate) fn parse(text: &'a str) -> Result<Line<'a>, BadLine> {
+        Line::read(text, false)
+    }
+
+    /// Understands a new fact, which may say what it expects.
+    pub(crate) fn parse_fact(text: &'a str) -> Result<Line<'a>, BadLine> {
+        Line::read(text, true)
+    }
+
+    fn read(text: &'a str, is_new: bool) -> Result<Line<'a>, BadLine> {
         let Fields(fields) = serde_json::from_str(text).map_err(|error| BadLine::whole(said(&error)))?;
         let mut line = Line {
             subject: Subject::Task(String::new()),
             version: None,
             from: None,
+            expect: None,
             stated: None,
             kind: EventKind::Updated,
             to: None,
@@ -159,6 +171,7 @@ impl<'a> Line<'a> {
                 "reason" => line.reason = value(name, raw)?,
                 "cause" => line.cause = value(name, raw)?,
                 "key" => line.key = value(name, raw)?,
+                "expect" if is_new => line.expect = expect(name, raw)?,
                 unknown => return Err(BadLine::field(unknown, "is unknown")),
             }
         }
@@ -296,6 +309,12 @@ fn state(name: &str, raw: &RawValue) -> Result<Option<TaskState>, BadLine> {
     TaskState::from_name(&found).ok_or_else(unknown).map(Some)
 }
 
+/// An expectation, in the words of `--expect`.
+fn expect(name: &str, raw: &RawValue) -> Result<Option<Expect>, BadLine> {
+    let Some(found) = value::<Option<String>>(name, raw)? else { return Ok(None) };
+    expectation(&found).map(Some).map_err(|problem| BadLine::field(name, format!("{found:?}: {problem}")))
+}
+
 fn event_kind(found: &str) -> Result<EventKind, BadLine> {
     match EventKind::from_name(found) {
         Some(kind) if kind.is_control() => {
@@ -312,7 +331,7 @@ fn event_kind(found: &str) -> Result<EventKind, BadLine> {
 }
 
 /// What the parser says. Its line is always 1, as it sees one line only, and would be taken for the line of the file.
-fn said(error: &serde_json::Error) -> String {
+pub(crate) fn said(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let Some((problem, _)) = text.rsplit_once(" at line ") else { return text };
     if error.is_data() { problem.to_owned() } else { format!("{problem} at column {}", error.column()) }
@@ -332,6 +351,7 @@ mod tests {
             (r#"{"event":"created"}"#, "field \"task\": is missing"),
             (r#"{"task":"a"}"#, "field \"event\": is missing"),
             (r#"{"task":"a","event":"created","colour":1}"#, "field \"colour\": is unknown"),
+            (r#"{"task":"a","event":"created","expect":"absent"}"#, "field \"expect\": is unknown"),
             (r#"{"task":"a","event":"created","task":"b"}"#, "field \"task\": is there twice"),
             (r#"{"task":"a","event":"created","to":"ready"}"#, "field \"to\": is ready, and a task is created pending"),
             (r#"{"task":"a","event":"transitioned"}"#, "field \"to\": is missing, and transitioned needs it"),

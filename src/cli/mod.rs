@@ -4,7 +4,8 @@
 //!   `moment`: moments in words; `time`:
 //!   times and spans as they are printed; `input`, `output`: files that the user names, to be read and to be written;
 //! - `look`: opening a ledger for reading, at a moment; `writer`: opening one that is there for writing; `entry`: one entry as one line of text;
-//! - `line`, `known`: what `import` reads, and how it compares with what is there;
+//! - `line`, `lines`: what `import` and `append --jsonl` read; `known`: how that compares with what is there; `jsonl`: facts
+//!   from a program, each answered in turn;
 //! - `spread`: how times are spread, for `stats`;
 //! - `csv`, `cloudevents`, `trace`: entries in formats of other programs, for `export`; `redact`: entries without what is not to
 //!   leave the ledger;
@@ -62,6 +63,8 @@ mod entry;
 
 mod line;
 
+mod lines;
+
 mod known;
 
 mod story;
@@ -89,6 +92,8 @@ mod cloudevents;
 mod trace;
 
 mod init;
+
+mod jsonl;
 
 mod append;
 
@@ -158,7 +163,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return misused(&error),
     };
-    let form = args.setting.form();
+    let form = args.form();
     args.setting.color.choose();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut out = Out::new(form);

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &PruneArgs, setting: &Setting, out: &mut Out) -> Result<
     let progress = Progress::of_time(out.form, "pruning");
     let did = ledger.prune(&prune);
     drop(progress);
-    let did = did?;
+    let did = did.map_err(|error| writer::failed(error, "prune"))?;
     match ledger.close().map_err(Failure::from).and_then(|()| tell(args, &did, out)) {
         Ok(()) | Err(Failure::ClosedPipe) => Ok(0),
         Err(failure) => Err(gone_all_the_same(failure, &did)),

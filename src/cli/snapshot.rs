@@ -15,7 +15,8 @@ pub(crate) fn run(setting: &Setting, out: &mut Out) -> Result<u8, Failure> {
     let progress = Progress::of_time(out.form, "writing a snapshot");
     let made = ledger.snapshot();
     drop(progress);
-    let (seq, head) = (made?, ledger.head());
+    let seq = made.map_err(|error| writer::failed(error, "write a snapshot"))?;
+    let head = ledger.head();
     ledger.close()?;
     if out.form == Form::Json {
         out.json(&Object::new("taskledger.snapshot/1").with("seq", seq.0).with("head", head.0))?;

@@ -85,8 +85,11 @@ fn what_goes_is_told_and_all_else_stays() {
     let (before, head, there) = (present(&ledger), ledger.head(), logs(&vfs).len());
     let entries: Vec<Entry> = ledger.entries(Seq::FIRST).map(Result::unwrap).collect();
 
+    let mut beside = options(&vfs).open_read_only(DIR).unwrap().would_prune(&all()).unwrap();
     let did = pruned(&ledger);
-    assert_eq!(did.segments as usize, there - 1, "all but the active one");
+    beside.entry = did.entry;
+    assert_eq!(beside, did, "a reader beside it says the same");
+    assert_eq!((did.segments as usize, did.sealed), (there - 1, 0), "all but the active one");
     assert_eq!(did.entry, Some(Seq(head.0 + 1)));
     assert_eq!(did.blocked, None);
     assert_eq!(logs(&vfs).len(), 1);
@@ -144,9 +147,11 @@ fn a_task_that_has_not_ended_keeps_its_segment_unless_forced() {
     let receipt = ledger.append("open", Event::created()).unwrap();
     ended(&ledger, 3..6);
     let did = pruned(&ledger);
-    let blocked = did.blocked.expect("one has not ended");
+    let blocked = did.blocked.clone().expect("one has not ended");
     assert_eq!((&*blocked.task, blocked.seq), ("open", receipt.seq()));
-    assert!(did.oldest <= receipt.seq() && did.segments > 0, "{:?}", did.oldest);
+    assert!(did.oldest <= receipt.seq() && did.segments > 0 && did.sealed > 0, "{did:?}");
+    let beside = options(&vfs).open_read_only(DIR).unwrap().would_prune(&all()).unwrap();
+    assert_eq!((&beside.blocked, beside.segments, beside.sealed), (&Some(blocked), 0, did.sealed));
     let did = ledger.prune(&all().forced()).unwrap();
     assert!(did.oldest > receipt.seq());
     assert_eq!(ledger.get("open").unwrap().unwrap().version, 1);

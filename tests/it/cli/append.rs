@@ -259,7 +259,7 @@ fn a_receipt_that_cannot_be_told_says_that_the_event_is_durable() {
 }
 
 /// Runs with the n-th sync failing; `None` where strace is not there or may not trace.
-fn with_failing_sync(nth: u32, args: &[&str]) -> Option<Ran> {
+pub fn with_failing_sync(nth: u32, args: &[&str]) -> Option<Ran> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"]);
     strace.args(["-e", &format!("inject=fdatasync:error=EIO:when={nth}")]);
@@ -316,6 +316,7 @@ fn whichever_sync_fails_it_says_what_has_become_of_the_event() {
 fn the_help_has_examples_that_work() {
     let home = Home::new();
     std::fs::write(home.home.path().join("result.json"), "{}").unwrap();
+    std::fs::write(home.home.path().join("facts.jsonl"), r#"{"task":"nightly/43","event":"created"}"#).unwrap();
     let help = run(&["append", "--help"]).good();
     let examples: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  taskledger ")).collect();
     assert!(examples.len() >= 5, "{help}");

@@ -96,7 +96,7 @@ fn differences(document: &str) -> String {
 
 #[test]
 fn the_transcripts_of_the_documents_are_what_the_program_prints() {
-    for name in ["README.md", "docs/cli.md"] {
+    for name in ["README.md", "docs/cli.md", "docs/operations.md"] {
         let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
         assert!(told(&document).len() > 2, "{name} has transcripts");
         let differences = differences(&document);

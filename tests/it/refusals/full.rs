@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use taskledger::{Batch, Error, Event, Expect, Ledger, Level, Options, Verdict};
+use taskledger::{At, Batch, Error, Event, Expect, Ledger, Level, Options, Prune, Seq, TaskState, Verdict};
 
 use super::files::Files;
 use super::interrupts::{last_acknowledged, lines, log, undisturbed};
@@ -32,6 +32,11 @@ fn a_recovery_that_finds_no_room_for_a_segment_leaves_all_as_it_is() {
 #[test]
 fn an_import_that_runs_out_of_room_says_how_far_it_came_and_is_completed_later() {
     in_own_mounts("refusals::full::child_that_imports");
+}
+
+#[test]
+fn a_program_whose_ledger_runs_out_of_room_has_what_was_answered_and_goes_on_when_there_is_some() {
+    in_own_mounts("refusals::full::child_that_answers");
 }
 
 fn assert_no_space(error: &Error, path: &Path) {
@@ -217,4 +222,66 @@ fn child_that_imports() {
         assert!(log(arg(&dir)) == whole, "as if the disk had never been full");
         assert_eq!(taskledger::verify(&dir, Level::Content).unwrap().verdict(), Verdict::Sound);
     }
+}
+
+#[test]
+#[ignore = "the child of another test"]
+fn child_that_answers() {
+    let Some(home) = home_of_child() else { return };
+    // Of several sizes, so that what does not fit any more is followed by what would.
+    let facts = |n: usize| {
+        let reason = "x".repeat(20 + n % 5 * 100);
+        format!("{{\"task\":\"task {n}\",\"event\":\"created\",\"reason\":\"{reason}\",\"key\":\"k\"}}\n")
+    };
+    let input: String = (0..3000).map(facts).collect();
+    let disk = home.join("disk");
+    mount(&disk, "size=400k");
+    let dir = disk.join("ledger");
+    // Some small segments; the program would have the next one of a megabyte.
+    let ledger = options().open(&dir).unwrap();
+    let before = 60;
+    for n in 0..before {
+        let event = Event::observed(TaskState::Completed).error("x".repeat(1000));
+        ledger.append(format!("old {n}"), event).unwrap();
+    }
+    assert!(ledger.would_prune(&Prune::before(At::Seq(Seq(before + 1)))).unwrap().segments > 2);
+    ledger.close().unwrap();
+    let append = ["append", "--jsonl", "-", "-D", arg(&dir)];
+    let ran = Program::default().run(&append, &input);
+    let answered = ran.out.lines().filter(|line| line.contains("taskledger.receipt/1")).count();
+    assert!(ran.code == 1 && (2..3000).contains(&answered) && ran.out.lines().count() == answered, "{ran:?}");
+    let said = format!("; line {answered} is the last that was answered");
+    says(&ran.err, &["\"code\":\"NO_SPACE\"", &said, &format!("\"answered\":{answered}")]);
+    // Exactly what was answered is in, and can be read.
+    let there = log(arg(&dir));
+    assert_eq!(there.lines().count(), before as usize + answered);
+    for reader in
+        [&["info"][..], &["ls"], &["show", "task 0"], &["verify", "--level", "derived"], &["prune", "--before", "now"]]
+    {
+        Program::default().run(&[reader, &["-D", arg(&dir)]].concat(), "").good();
+    }
+    // What needs room is refused, and nothing has changed.
+    let ballast = fill(&disk);
+    for (writer, path) in [
+        (&["prune", "--before", "now", "--force", "--yes", "-D", arg(&dir)][..], dir.join("floor")),
+        (&["snapshot", "-D", arg(&dir)], dir.join("snap")),
+    ] {
+        let told = Program::default().refused(writer, "", 1, "NO_SPACE");
+        let message = told["message"].as_str().unwrap();
+        says(message, &["no space to ", arg(&path), "; nothing was changed"]);
+        assert_eq!(log(arg(&dir)), there, "{writer:?}");
+    }
+    // What is in is answered again, and what still fits goes in.
+    let ran = Program::default().run(&append, &input);
+    let again = ran.out.lines().count();
+    assert!(ran.code == 1 && (answered..answered + 10).contains(&again), "{ran:?}");
+    assert_eq!(log(arg(&dir)).lines().count(), before as usize + again);
+    fs::remove_file(ballast).unwrap();
+    mount(&disk, "remount,size=8m");
+    let out = Program::default().run(&append, &input).good();
+    let replayed = out.lines().filter(|line| line.contains("\"replayed\":true")).count();
+    assert_eq!((out.lines().count(), replayed), (3000, again));
+    let whole = log(arg(&dir));
+    assert!(whole.starts_with(&there) && whole.lines().count() == before as usize + 3000, "each once");
+    assert_eq!(taskledger::verify(&dir, Level::Content).unwrap().verdict(), Verdict::Sound);
 }

@@ -22,7 +22,7 @@ const COORDINATES: [&str; 14] = [
 ];
 
 /// The commands that only read, with a task that need not be there.
-pub const READERS: [&[&str]; 10] = [
+pub const READERS: [&[&str]; 11] = [
     &["info"],
     &["ls"],
     &["show", "t"],
@@ -33,6 +33,7 @@ pub const READERS: [&[&str]; 10] = [
     &["timeline"],
     &["diff", "seq:0"],
     &["bisect", "--where", "total > 0"],
+    &["prune", "--before", "now"],
 ];
 
 /// Those that write into a ledger that is there, with something to write; `import` takes a line besides.

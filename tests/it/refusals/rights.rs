@@ -166,6 +166,7 @@ fn who_may_only_read_reads_everything_and_writes_nothing() {
             "verify" => "sound: 1 entry",
             "info" | "stats" => "1 pending",
             "ls" | "show" | "timeline" | "diff" => "pending",
+            "prune" => "nothing would go",
             _ => "created",
         };
         says(&out, &[word]);
