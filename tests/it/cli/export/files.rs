@@ -190,6 +190,37 @@ fn an_interrupt_takes_the_unfinished_file_away() {
 }
 
 #[test]
+fn an_interrupt_that_is_to_be_ignored_is() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = path(home.path().join("ledger"));
+    random::write(&dir, 5, 3000);
+    let (out, file) = old();
+    let mut ignoring = Command::new("sh");
+    ignoring.args([
+        "-c",
+        "trap '' INT HUP; exec \"$@\"",
+        "-",
+        PROGRAM,
+        "export",
+        "--to",
+        "csv",
+        "-o",
+        &file,
+        "-D",
+        &dir,
+    ]);
+    let mut child = ignoring.stdout(Stdio::null()).spawn().unwrap();
+    while listed(out.path()).len() == 1 && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    for signal in [Signal::INT, Signal::HUP] {
+        kill_process(Pid::from_child(&child), signal).unwrap();
+    }
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(&file).unwrap(), export(&dir, "csv", &[]).good());
+}
+
+#[test]
 fn a_file_shows_how_far_it_has_come_and_standard_output_does_not() {
     let home = tempfile::tempdir().unwrap();
     let (dir, file) = (path(home.path().join("ledger")), path(home.path().join("file")));
