@@ -48,7 +48,8 @@ impl Output {
         }
         let interrupt = Arc::new(AtomicUsize::new(0));
         let is_second = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let ignored = ignored();
+        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0) {
             // A second one ends the program at once. What cannot be registered does so the first time.
             let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_second));
             let _ = signal_hook::flag::register(signal, Arc::clone(&is_second));
@@ -146,6 +147,13 @@ fn target(file: &Path) -> Result<PathBuf, Failure> {
     Err(Failure::new("IO", format!("could not write {}: it is {what}", file.display()))
         .with("path", file.to_string_lossy())
         .hint("name a file; without -o the output goes to standard output"))
+}
+
+/// The signals that whoever started this program wants ignored (as `nohup` does), a bit for each, where the system tells.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// A new file in a directory, under a name that nobody else has.

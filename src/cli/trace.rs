@@ -1,7 +1,7 @@
 //! Attempts and counts of tasks as events of the Trace Event Format: pure.
 //!
 //! Attempts are packed into lanes in which none overlaps another: each into the lowest that is free when it begins. Memory holds
-//! 24 bytes for each attempt, 8 for each move of a task, a record for each task that waits or runs, and a few bytes for each
+//! 28 bytes for each attempt, 8 for each move of a task, a record for each task that waits or runs, and a few bytes for each
 //! other one.
 
 use std::cmp::Reverse;

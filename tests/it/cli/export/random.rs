@@ -9,7 +9,7 @@ use crate::support::{ClockVfs, Rng};
 const START: u64 = 1_772_330_400_000;
 
 /// Texts that somebody forgets when he writes a format.
-pub const HOSTILE: [&str; 18] = [
+pub const HOSTILE: [&str; 19] = [
     "plain/a",
     "quote\" and 'quote'",
     "line\nbreak\r\nand\rback\u{2028}",
@@ -22,6 +22,7 @@ pub const HOSTILE: [&str; 18] = [
     "@sum,1",
     "'apostrophe",
     "\ttab",
+    "carriage\rreturn",
     " space ",
     "</script><!--",
     "{\"ph\":\"X\"},",
