@@ -320,7 +320,7 @@ fn fails_a_sync(kind: CallKind, way: &Way) -> bool {
 
 #[test]
 fn a_failed_sync_is_told_to_all_who_wait() {
-    let limits = Limits { exhaustive: 5, pairs: 0, samples: 12, tear: false, seed: 7 };
+    let limits = Limits { exhaustive: 4, pairs: 0, samples: 6, tear: false, seed: 7 };
     let mut unknown = Vec::new();
     let mut failures = Vec::new();
     for sync in 0..8 {
@@ -398,7 +398,7 @@ pub fn judge_what_is_left(s: &Script, way: &Way, limits: &Limits, fail: &mut dyn
 
 #[test]
 fn every_call_fails_once() {
-    let limits = Limits { exhaustive: 5, pairs: 0, samples: 12, tear: false, seed: 7 };
+    let limits = Limits { exhaustive: 4, pairs: 0, samples: 6, tear: false, seed: 7 };
     let mut failures = Vec::new();
     for (name, prepare, steps) in scripts().into_iter().filter(|(name, ..)| wanted("TASKLEDGER_FAULT_SCRIPT", name)) {
         // The sectors of tables in the making are many, and nobody looks at them.
