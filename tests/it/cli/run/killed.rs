@@ -9,9 +9,10 @@ use super::Place;
 use crate::kill::Round;
 use crate::support::{Rng, number, say};
 
-/// Each command looks whether one of those before it is still there, and says so in a file.
+/// Each command looks whether one of the last before it is still there, and says so in a file; one that only waits for its parent
+/// to look has ended.
 const ALONE: &str =
-    r#"for pid in $(cat pids); do kill -0 $pid 2> /dev/null && echo "$pid beside $$" >> beside; done; echo $$ >> pids"#;
+    r#"grep -hs '^State:[[:space:]]*[^ZX[:space:]]' $(tail -n 9 pids) >> beside; echo /proc/$$/status >> pids"#;
 
 #[test]
 fn a_run_that_is_killed_at_any_moment_leaves_what_the_next_one_can_go_on_from() {
@@ -19,7 +20,7 @@ fn a_run_that_is_killed_at_any_moment_leaves_what_the_next_one_can_go_on_from() 
     let rounds = number("TASKLEDGER_KILLS").unwrap_or(120).min(2000);
     let mut rng = Rng(seed);
     let place = Place::new();
-    std::fs::write(place.file("pids"), "").unwrap();
+    std::fs::write(place.file("pids"), "/dev/null\n").unwrap();
     let (mut unborn, mut orphans, mut ended, mut left) = (0, 0, 0, 0);
     let mut orphaned = false;
     for round in 0..rounds {
@@ -28,7 +29,7 @@ fn a_run_that_is_killed_at_any_moment_leaves_what_the_next_one_can_go_on_from() 
             1 => format!("{ALONE}; exit 1"),
             _ => format!("{ALONE}; echo begun; trap '' TERM HUP; sleep 60"),
         };
-        let delay = Duration::from_micros(rng.below(60_000));
+        let delay = Duration::from_micros(rng.below(80_000));
         let context = Round(format!("TASKLEDGER_SEED={seed}, round {round}: {line} killed after {delay:?}"));
         let before = place.state().map_or(0, |_| place.history().len());
         let mut run = place.start(&["--retries", "1"], &line);
