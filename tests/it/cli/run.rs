@@ -417,6 +417,18 @@ fn is_asleep(pid: u32) -> bool {
     catches && field("voluntary_ctxt_switches:").parse::<u64>().unwrap() >= 10
 }
 
+/// Whether these tests were started by something that ignores signals, as shells do in the background: then runs ignore them, too.
+fn signals_are_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0").trim().to_owned();
+    let asked = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM].map(|signal| 1_u64 << (signal.as_raw() - 1));
+    let is_so = u64::from_str_radix(&ignored, 16).unwrap() & asked.iter().sum::<u64>() != 0;
+    if is_so {
+        crate::cli::not_tested("signals to a run", "they are ignored here");
+    }
+    is_so
+}
+
 /// How many of them have ended.
 fn ended(runs: &mut [Live]) -> usize {
     runs.iter_mut().filter_map(|run| run.0.try_wait().unwrap()).count()
