@@ -28,7 +28,7 @@ The command has TASKLEDGER_TASK, TASKLEDGER_ATTEMPT, TASKLEDGER_RUN and TASKLEDG
 environment. The ledger is open only while something is recorded: many can run side by side.
 
 Exit codes: that of the command, 128 + N if it was killed by signal N, or 124 (it ended with 0,
-after its time was up), 125 (this could not do its own work; the error has the code), 126 (the
+after its time was up), 125 (this could not do its own work, and the error says why), 126 (the
 command could not be started) and 127 (it was not found); `taskledger --help` explains the rest.";
 
 #[derive(Debug, clap::Args)]

@@ -46,8 +46,10 @@ fn one_that_is_gone_is_settled_and_its_command_killed_before_the_next_begins() {
     assert_eq!(first.end(), None);
     let (left, inner) = (place.read("pid"), place.read("inner"));
     assert!(is_there(&left) && is_there(&inner), "the command goes on without its run");
-    let next =
-        format!("kill -0 {} && exit 9; kill -0 {} && exit 9; echo $TASKLEDGER_ATTEMPT", left.trim(), inner.trim());
+    // One that only waits for its parent to look has ended.
+    let lives =
+        |pid: &str| format!("! grep -qs '^State:[[:space:]]*[^ZX[:space:]]' /proc/{}/status || exit 9", pid.trim());
+    let next = format!("{}; {}; echo $TASKLEDGER_ATTEMPT", lives(&left), lives(&inner));
     let ran = place.run(&[], &next);
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "2\n"), "{ran:?}");
     assert_eq!(place.words(), "created ready running requeued:ready running completed");
