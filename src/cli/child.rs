@@ -127,7 +127,10 @@ impl Attempt {
                 .map(Stop::Typed);
         }
         if let Some(since) = self.timed_out {
-            self.end_group(signals, kill_after.saturating_sub(since.elapsed()))?;
+            self.end_group(signals, kill_after.saturating_sub(since.elapsed()), true)?;
+        } else if self.stop.is_some() && !status.success() {
+            // All of it was told to end, and what does so in order may still have something to say.
+            self.end_group(signals, kill_after, false)?;
         }
         Ok(Ended { status, took, at, timed_out: self.timed_out.is_some(), stop: self.stop })
     }
@@ -136,17 +139,17 @@ impl Attempt {
     pub(crate) fn clear(&mut self, signals: &Signals, kill_after: Duration) -> io::Result<()> {
         self.send(Signal::TERM);
         self.send(Signal::CONT);
-        self.end_group(signals, kill_after)
+        self.end_group(signals, kill_after, true)
     }
 
-    /// Waits until nothing is left of the group, and kills it after so long.
-    fn end_group(&mut self, signals: &Signals, patience: Duration) -> io::Result<()> {
+    /// Waits until nothing is left of the group, but no longer than so; what is there then is killed, or left alone.
+    fn end_group(&mut self, signals: &Signals, patience: Duration, kills: bool) -> io::Result<()> {
         let mut until = Instant::now().checked_add(patience);
         let mut is_killed = false;
         while test_kill_process_group(self.group) != Err(Errno::SRCH) {
             self.heed(signals);
             if until.is_some_and(|until| until <= Instant::now()) {
-                if is_killed {
+                if is_killed || !kills {
                     break;
                 }
                 self.send(Signal::KILL);
