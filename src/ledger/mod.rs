@@ -92,6 +92,8 @@ mod salvage;
 
 mod gaps;
 
+mod again;
+
 mod survey;
 
 pub mod repair;

@@ -12,6 +12,8 @@ use super::*;
 use crate::vfs::ops::{Access, Kind, Process, Vfs, VfsFile, read_full_at, write_all_at};
 use crate::vfs::real::RealVfs;
 
+mod replace;
+
 const EIO: i32 = 5;
 
 fn p(path: &str) -> &Path {
@@ -144,22 +146,6 @@ fn a_rename_is_atomic_and_lost_without_a_sync_of_the_directory() {
     vfs.sync_dir(p("/")).unwrap();
     assert_eq!(outcomes(&vfs, "/tmp"), BTreeSet::from([None]));
     assert_eq!(outcomes(&vfs, "/final"), one(b"x"));
-}
-
-#[test]
-fn a_name_that_is_replaced_has_the_one_file_or_the_other() {
-    let vfs = MemVfs::new();
-    for (path, byte) in [("/old", b"o"), ("/new", b"n")] {
-        let file = durable_file(&vfs, path, 0);
-        file.write_at(byte, 0).unwrap();
-        file.sync_data().unwrap();
-    }
-    vfs.replace(p("/new"), p("/old")).unwrap();
-    assert_eq!(outcomes(&vfs, "/old"), BTreeSet::from([Some(b"o".to_vec()), Some(b"n".to_vec())]));
-    assert_eq!(outcomes(&vfs, "/new"), BTreeSet::from([None, Some(b"n".to_vec())]));
-    assert_eq!(vfs.crash_states(vfs.trace_len(), &whole(), &mut |_, _| {}), 2);
-    vfs.sync_dir(p("/")).unwrap();
-    assert_eq!((outcomes(&vfs, "/old"), outcomes(&vfs, "/new")), (one(b"n"), BTreeSet::from([None])));
 }
 
 #[test]
@@ -845,16 +831,6 @@ fn contract(vfs: &dyn Vfs, dir: &Path) -> Vec<String> {
     note(&mut log, "rename dir", vfs.rename(&at("d"), &at("e")));
     note(&mut log, "rename deep", vfs.rename(&at("a"), &at("x/a")));
     note(&mut log, "rename", vfs.rename(&at("a"), &at("d/c")));
-    note(&mut log, "replace nothing", vfs.replace(&at("d/c"), &at("y")));
-    note(&mut log, "replace with nothing", vfs.replace(&at("y"), &at("b")));
-    note(&mut log, "replace a directory", vfs.replace(&at("d/c"), &at("d")));
-    note(&mut log, "replace deep", vfs.replace(&at("d/c"), &at("x/a")));
-    note(&mut log, "replace", vfs.replace(&at("d/c"), &at("b")));
-    note(&mut log, "replaced is gone", vfs.open(&at("d/c"), Access::Read));
-    note(&mut log, "replace itself", vfs.replace(&at("b"), &at("b")));
-    let replaced = note(&mut log, "open replaced", vfs.open(&at("b"), Access::Read)).unwrap();
-    log.push(format!("{:?}", replaced.len()));
-    note(&mut log, "rename back", vfs.rename(&at("b"), &at("d/c")));
     log.push(format!("{:?}", file.len()));
     note(&mut log, "remove dir", vfs.remove(&at("d")));
     note(&mut log, "remove missing", vfs.remove(&at("a")));

@@ -51,7 +51,7 @@ pub fn check(command: &Command, ran: &Ran) {
     }
     assert!(codes(help).contains(&code), "{name} ended with {code}, and its help does not say so: {help}\n{ran:?}");
     // These end so because of what they found, and say it of each.
-    let is_found = ["verify", "dump"].contains(&name.as_str()) && [4, 5].contains(&code)
+    let is_found = ["verify", "dump", "repair"].contains(&name.as_str()) && [4, 5].contains(&code)
         || name == "append" && code == 13 && ran.err.is_empty() && ran.out.contains("\"hint\":");
     let says_what_is_next =
         ["hint: ", "\"hint\":", "For more information, try '--help'."].iter().any(|next| ran.err.contains(next));

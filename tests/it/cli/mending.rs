@@ -141,7 +141,7 @@ fn what_a_backup_refuses_has_a_code_and_makes_nothing() {
     writer.close().unwrap();
     hurt(&segments(&dir)[0], 6000, 2);
     run(&["backup", &copy, "-D", &dir]).good();
-    assert_eq!(code(&["backup", &home("other"), "-D", &dir]), (Some(5), "DAMAGED".to_owned()));
+    assert_eq!(code(&["backup", &home("elsewhere"), "-D", &dir]), (Some(5), "DAMAGED".to_owned()));
     assert!(run(&["verify", "-D", &copy]).good().starts_with("sound"), "the good copy stays good");
     // Who may read it is said, as elsewhere.
     let open = home("open");
