@@ -226,13 +226,16 @@ fn as_finding(error: Error) -> Finding {
     }
 }
 
+/// Where a task or note stands: its last seq and version.
+type Stand = (Seq, u64);
+
 /// Which tasks and notes have entries that name a lost one as the one before. `known` tells where a task or note stands behind the
 /// whole segments: its last seq and version.
 fn missing(
     options: &Options,
     dir: &Path,
     survey: &Survey,
-    known: &mut dyn FnMut(&Subject) -> Result<Option<(Seq, u64)>>,
+    known: &mut dyn FnMut(&Subject) -> Result<Option<Stand>>,
 ) -> Result<Vec<Missing>> {
     // First whose: of these alone it must be remembered where they stood.
     let mut stands = std::collections::HashMap::new();

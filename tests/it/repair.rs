@@ -68,11 +68,11 @@ fn segments(vfs: &MemVfs) -> Vec<PathBuf> {
 
 /// Flips a bit in the body of one of a segment's frames with entries.
 fn hit(vfs: &MemVfs, segment: &Path, n: usize) {
-    let frames = options(vfs).dump(segment).unwrap().filter_map(|piece| match piece.unwrap() {
+    let mut frames = options(vfs).dump(segment).unwrap().filter_map(|piece| match piece.unwrap() {
         DumpPiece::Frame(frame) if frame.count > 0 => Some(frame.bytes.start),
         _ => None,
     });
-    let start = frames.skip(n).next().unwrap();
+    let start = frames.nth(n).unwrap();
     vfs.flip_bit(segment, 8 * (start + 70)).unwrap();
 }
 
