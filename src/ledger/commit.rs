@@ -244,7 +244,7 @@ impl Core {
             let (realm, key) = entry.about().expect("no batch of a caller has a control entry");
             let version = entry.version.unwrap_or_default();
             items.push(ReceiptItem { subject: realm.subject(key), seq: entry.seq, version, at: entry.at });
-            if stored.links.last_of_batch {
+            if stored.origin.last {
                 break;
             }
         }

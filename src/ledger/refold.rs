@@ -17,8 +17,8 @@ use crate::storage::decoder::LogEntry;
 use crate::storage::table::read::{Table, Unfit};
 use crate::storage::table::record::{Class, hash_of};
 
-/// What a task or note takes beside its texts, in bytes: itself, and its places in two trees.
-const HELD_BYTES: usize = 2 * size_of::<Held>() + size_of::<Slot>() + 128;
+/// What a task or note takes beside its texts, in bytes: itself, its place in a tree, and what allocating them adds.
+const HELD_BYTES: usize = size_of::<Held>() + size_of::<Slot>() + 96;
 /// What a remembered key or one of metadata takes beside its texts, in bytes.
 const KEY_BYTES: usize = 96;
 
@@ -32,7 +32,10 @@ pub(crate) struct Refold {
     /// About how many are.
     bytes: u64,
     held: Layer,
-    touched: Layer,
+    /// The hashes of what this segment's entries are about, in any order, and more than once.
+    touched: Vec<u64>,
+    /// The last entry before this segment.
+    before: Seq,
     head: Seq,
     count: Count,
 }
@@ -96,7 +99,8 @@ impl Refold {
             memory,
             bytes: 0,
             held: Layer::default(),
-            touched: Layer::default(),
+            touched: Vec::new(),
+            before: Seq::ZERO,
             head: Seq::ZERO,
             count: Count::default(),
         }
@@ -108,6 +112,7 @@ impl Refold {
     /// Why it cannot.
     pub(crate) fn stand_on(&mut self, floor: &Arc<Table>) -> Result<(), Footless> {
         (self.head, self.count.at) = (floor.header.last, floor.header.at);
+        self.before = self.head;
         for record in floor.scan(*self.hashes.start(), Class::ALL) {
             let record = record.map_err(Footless::Unfit)?;
             if record.hash > *self.hashes.end() {
@@ -116,7 +121,7 @@ impl Refold {
             let slot = Arc::new(floor.slot_of(&record).map_err(Footless::Unfit)?);
             self.count.step(record.class, 1);
             let held = Held { hash: record.hash, realm: record.class.realm(), key: record.key, slot };
-            self.bytes += bytes_of(&held);
+            self.bytes += bytes_of(&held.key, &held.slot);
             self.held.put(held);
             if self.bytes > self.memory && self.hashes.start() < self.hashes.end() {
                 return Err(Footless::Full);
@@ -131,17 +136,22 @@ impl Refold {
 
     /// All that the entries so far are about, in order.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Held> {
-        within(&self.held, &self.hashes)
+        let end = *self.hashes.end();
+        self.held.from(*self.hashes.start()).take_while(move |held| held.hash <= end)
     }
 
     /// What the entries of this segment are about, in order.
-    pub(crate) fn touched(&self) -> impl Iterator<Item = &Held> {
-        within(&self.touched, &self.hashes)
+    pub(crate) fn touched(&mut self) -> impl Iterator<Item = &Held> {
+        self.touched.sort_unstable();
+        self.touched.dedup();
+        let (held, before) = (&self.held, self.before);
+        self.touched.iter().flat_map(|hash| held.of(*hash)).filter(move |held| held.slot.seq > before)
     }
 
     /// The next segment begins.
     pub(crate) fn next_segment(&mut self) {
-        self.touched = Layer::default();
+        self.touched.clear();
+        self.before = self.head;
     }
 
     /// Checks one entry against what is before it, and folds it.
@@ -163,23 +173,25 @@ impl Refold {
         if !self.hashes.contains(&hash) {
             return Ok(told(time, false));
         }
-        let before = self.held.get(hash, realm, key).cloned();
-        let slot_before = before.as_ref().map(|held| &*held.slot);
-        let problem = time.or_else(|| problem_of(stored, slot_before));
-        let slot = match Slot::after(slot_before, entry, &stored.origin) {
-            Ok(slot) => Arc::new(slot),
+        let mut held = self.held.get_mut(hash, realm, key);
+        let before = held.as_deref().map(|held| &*held.slot);
+        let problem = time.or_else(|| problem_of(stored, before));
+        let slot = match Slot::after(before, entry, &stored.origin) {
+            Ok(slot) => slot,
             Err(unfoldable) => return Ok(told(problem.or(Some(("FOLD", unfoldable.0.to_owned()))), true)),
         };
-        if let Some(before) = &before {
-            self.count.step(Class::of(realm, before.slot.live.as_ref()), -1);
-            self.bytes -= bytes_of(before);
+        if let Some(before) = before {
+            self.count.step(Class::of(realm, before.live.as_ref()), -1);
+            self.bytes -= bytes_of(key, before);
         }
         self.count.step(Class::of(realm, slot.live.as_ref()), 1);
-        let key = before.map_or_else(|| Arc::from(key), |held| held.key);
-        let held = Held { hash, realm, key, slot };
-        self.bytes += bytes_of(&held);
-        self.touched.put(held.clone());
-        self.held.put(held);
+        self.bytes += bytes_of(key, &slot);
+        match &mut held {
+            // Nobody else has it, so that it is changed where it is.
+            Some(held) => *Arc::make_mut(&mut held.slot) = slot,
+            None => self.held.put(Held { hash, realm, key: Arc::from(key), slot: Arc::new(slot) }),
+        }
+        self.touched.push(hash);
         if self.bytes > self.memory && self.hashes.start() < self.hashes.end() {
             return Err(Full);
         }
@@ -187,14 +199,8 @@ impl Refold {
     }
 }
 
-fn within<'a>(layer: &'a Layer, hashes: &RangeInclusive<u64>) -> impl Iterator<Item = &'a Held> {
-    let end = *hashes.end();
-    layer.from(*hashes.start()).take_while(move |held| held.hash <= end)
-}
-
 /// About how many bytes of memory this takes.
-fn bytes_of(held: &Held) -> u64 {
-    let slot = &held.slot;
+fn bytes_of(key: &str, slot: &Slot) -> u64 {
     let texts = match &slot.live {
         None => 0,
         Some(Live::Value(value)) => value.as_str().len(),
@@ -205,7 +211,7 @@ fn bytes_of(held: &Held) -> u64 {
         }
     };
     let keys: usize = slot.keys.iter().map(|keyed| KEY_BYTES + keyed.key.len()).sum();
-    (HELD_BYTES + held.key.len() + slot.actor.as_ref().map_or(0, |actor| actor.len()) + texts + keys) as u64
+    (HELD_BYTES + key.len() + slot.actor.as_ref().map_or(0, |actor| actor.len()) + texts + keys) as u64
 }
 
 /// What is wrong with an entry beside what keeps it from being folded.
@@ -214,16 +220,15 @@ fn problem_of(stored: &LogEntry, before: Option<&Slot>) -> Option<(&'static str,
     let back = Slot::seq_of(before);
     let (realm, _) = entry.about()?;
     let whose = realm.word();
-    if stored.links.back != back {
-        let what = format!("it points back to seq {}, and its {whose}'s entry before is seq {back}", stored.links.back);
+    let origin = &stored.origin;
+    if origin.back != back {
+        let what = format!("it points back to seq {}, and its {whose}'s entry before is seq {back}", origin.back);
         return Some(("LINK", what));
     }
     let key_back = Slot::keyed_of(before);
-    if entry.event.key.is_some() && stored.links.key_back != key_back {
-        let what = format!(
-            "it names seq {} as its {whose}'s keyed entry before, and that is seq {key_back}",
-            stored.links.key_back
-        );
+    if entry.event.key.is_some() && origin.key_back != key_back {
+        let what =
+            format!("it names seq {} as its {whose}'s keyed entry before, and that is seq {key_back}", origin.key_back);
         return Some(("LINK", what));
     }
     match decide_on(realm, before, &entry.event) {

@@ -229,7 +229,7 @@ fn tasks_at(log: &LogView, last: Seq, unfit: &[Unfit]) -> Result<(Tasks, bool)> 
                 break;
             }
             match tasks.replay(&stored.entry, &stored.origin) {
-                Ok(()) => splits_a_batch = !stored.links.last_of_batch,
+                Ok(()) => splits_a_batch = !stored.origin.last,
                 Err(Unfolded::Unfit(unfit)) => {
                     broken = Some(unfit);
                     break;

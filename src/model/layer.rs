@@ -22,17 +22,10 @@ pub(crate) struct Held {
 }
 
 /// The tasks and notes that some entries touched.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Layer {
-    /// By the highest byte of the hash; those of one hash by realm and key.
+    /// By the highest byte of the hash, all of them or, where nothing was put in, none; those of one hash by realm and key.
     shards: Vec<Arc<BTreeMap<u64, Vec<Held>>>>,
-}
-
-impl Default for Layer {
-    fn default() -> Layer {
-        let empty = Arc::default();
-        Layer { shards: vec![empty; SHARDS] }
-    }
 }
 
 impl Held {
@@ -50,13 +43,27 @@ impl Layer {
 
     /// Puts a task or note in, or in the place of what was known of it.
     pub(crate) fn put(&mut self, new: Held) {
+        if self.shards.is_empty() {
+            self.shards = vec![Arc::default(); SHARDS];
+        }
         let shard = self.shards.get_mut(shard_of(new.hash)).expect("there is a shard for each byte");
         // Hardly ever do two have the same hash.
         let same = Arc::make_mut(shard).entry(new.hash).or_insert_with(|| Vec::with_capacity(1));
         match same.binary_search_by(|held| held.place().cmp(&new.place())) {
-            Ok(n) => same.splice(n..=n, [new]).for_each(drop),
+            Ok(n) => drop(same.get_mut(n).map(|held| std::mem::replace(held, new))),
             Err(n) => same.insert(n, new),
         }
+    }
+
+    /// A task or note of it, to be changed in its place.
+    pub(crate) fn get_mut(&mut self, hash: u64, realm: Realm, key: &str) -> Option<&mut Held> {
+        let same = Arc::make_mut(self.shards.get_mut(shard_of(hash))?).get_mut(&hash)?;
+        same.iter_mut().find(|held| held.realm == realm && *held.key == *key)
+    }
+
+    /// All of a hash, in order.
+    pub(crate) fn of(&self, hash: u64) -> &[Held] {
+        self.shards.get(shard_of(hash)).and_then(|shard| shard.get(&hash)).map_or(&[], Vec::as_slice)
     }
 
     /// All from a hash on, in order.

@@ -9,7 +9,7 @@ use crate::model::entry::Entry;
 use crate::model::seq::Seq;
 use crate::model::slot::Origin;
 use crate::model::subject::Each;
-use crate::storage::codec::columns::{Links, Named, Stored};
+use crate::storage::codec::columns::{Named, Stored};
 use crate::storage::codec::decode;
 use crate::storage::codec::fact::OpenFact;
 use crate::storage::codec::walk::BadBody;
@@ -21,7 +21,6 @@ use crate::storage::segment::Segment;
 #[derive(Debug, Clone)]
 pub(crate) struct LogEntry {
     pub entry: Entry,
-    pub links: Links,
     pub origin: Origin,
 }
 
@@ -51,20 +50,21 @@ impl Decoder {
             }
             return Ok(Vec::new());
         }
-        let stored = decode_body(segment, frame)?;
-        let mut entries = Vec::with_capacity(stored.len());
-        for Stored { mut entry, named, links } in stored {
+        let mut entries = Vec::with_capacity(usize::from(header.count));
+        let decoded = decode::decode(&frame.body, header.first, header.at, header.count, &mut |stored| {
+            let Stored { mut entry, named, links } = stored;
             let subject = match named {
                 Named::Control => None,
                 Named::New(realm, key) => {
-                    self.named.of_mut(realm).push(Arc::clone(&key));
-                    Some(realm.subject(&*key))
+                    let subject = realm.subject(&*key);
+                    self.named.of_mut(realm).push(key);
+                    Some(subject)
                 }
                 Named::Known(realm, number) => match self.named.of(realm).get(number as usize) {
                     Some(key) => Some(realm.subject(&**key)),
                     None => {
                         let what = format!("it names the unknown {} number {number}", realm.word());
-                        return Err(malformed(segment, frame, what));
+                        return Err(BadBody::Malformed(what));
                     }
                 },
             };
@@ -80,8 +80,11 @@ impl Decoder {
             if links.last_of_batch {
                 self.batch = entry.seq.next();
             }
-            entries.push(LogEntry { entry, links, origin });
-        }
+            entries.push(LogEntry { entry, origin });
+            Ok(())
+        });
+        decoded.map_err(|bad| unusable(segment, frame, bad))?;
+        check_end(segment, frame, entries.last().is_some_and(|last| last.origin.last))?;
         Ok(entries)
     }
 }
@@ -92,8 +95,12 @@ impl Decoder {
 /// As [`Decoder::decode`].
 pub(crate) fn decode_body(segment: &Segment, frame: &Frame) -> Result<Vec<Stored>> {
     let header = &frame.header;
-    let stored = decode::decode(&frame.body, header.first, header.at, header.count);
-    let stored = stored.map_err(|bad| unusable(segment, frame, bad))?;
+    let mut stored = Vec::with_capacity(usize::from(header.count));
+    let decoded = decode::decode(&frame.body, header.first, header.at, header.count, &mut |event| {
+        stored.push(event);
+        Ok(())
+    });
+    decoded.map_err(|bad| unusable(segment, frame, bad))?;
     check_end(segment, frame, stored.last().is_some_and(|last| last.links.last_of_batch))?;
     Ok(stored)
 }

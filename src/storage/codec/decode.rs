@@ -14,18 +14,20 @@ use crate::storage::codec::bodies;
 use crate::storage::codec::columns::{Body, CLEARS_ERROR, CLEARS_OUTPUT, INFERRED, Named, Stored};
 use crate::storage::codec::walk::{BadBody, Raw, RawName, malformed, walk};
 
-/// Decodes the events of a frame whose first has this seq and time.
+/// Decodes the events of a frame whose first has this seq and time, and gives each away as soon as it is made.
 ///
 /// # Errors
-/// The bytes are not what a writer writes, or are of a later version.
-pub(crate) fn decode(bytes: &[u8], first: Seq, at: u64, count: u16) -> Result<Vec<Stored>, BadBody> {
+/// The bytes are not what a writer writes, or are of a later version, and the events before that count for nothing; or what
+/// `each` says.
+pub(crate) fn decode(
+    bytes: &[u8],
+    first: Seq,
+    at: u64,
+    count: u16,
+    each: &mut dyn FnMut(Stored) -> Result<(), BadBody>,
+) -> Result<(), BadBody> {
     let body = open(bytes, count)?;
-    let mut events = Vec::with_capacity(usize::from(count));
-    walk(&body, first, at, &mut |raw| {
-        events.push(raw.build(&body.words)?);
-        Ok(())
-    })?;
-    Ok(events)
+    walk(&body, first, at, &mut |raw| each(raw.build(&body.words)?))
 }
 
 /// As [`decode`], but only one of the events is made, and the texts of the others are not looked at.
