@@ -44,6 +44,7 @@ fn same(vfs: &MemVfs, what: &str) {
     let (here, there) = (read(vfs, DIR).unwrap(), read(vfs, COPY).unwrap());
     assert!(there.report().clean, "{what}: it is closed");
     assert_eq!(there.report().uuid, here.report().uuid, "{what}");
+    assert_eq!(there.report().oldest, here.report().oldest, "{what}: what was pruned goes");
     let from = here.report().oldest.max(there.report().oldest);
     assert_eq!(told(&there, from), told(&here, from), "{what}");
     let report = options(vfs).verify(COPY, Level::Derived, &mut |_| {}).unwrap();
@@ -338,6 +339,27 @@ fn what_is_no_earlier_backup_is_left_alone() {
     assert!(writer.report().oldest.0 > 0 && read(&pruned, DIR).unwrap().report().oldest > Seq(had.0 + 1));
     drop(writer);
     refusal(&pruned, COPY, "back up into another directory");
+}
+
+/// Who opened the copy as a writer and wrote nothing left marks of openings that the ledger never had. The next backup
+/// goes on all the same, and so does a copy that is opened in the middle of it.
+#[test]
+fn a_copy_that_was_opened_and_closed_is_still_one() {
+    let (vfs, ledger, _) = grown(false);
+    for times in 1..4 {
+        for _ in 0..times {
+            options(&vfs.spawn()).open(COPY).unwrap().close().unwrap();
+        }
+        live(&ledger, 700 + times);
+        let cut = vfs.fork();
+        cut.fail_at(cut.calls() + 60, Fault { sticky: true, ..Fault::new(EIO) });
+        let cut_off = back_up(&cut);
+        cut.clear_faults();
+        options(&cut.spawn()).open(COPY).unwrap_or_else(|error| panic!("{cut_off:?}: {error}")).close().unwrap();
+        back_up(&vfs).unwrap_or_else(|error| panic!("opened {times} times: {error}"));
+        same(&vfs, &format!("opened {times} times"));
+        options(&vfs.spawn()).open(COPY).unwrap().close().unwrap();
+    }
 }
 
 /// A flipped bit in a sealed segment, which no opening reads, is found before it is copied; the earlier backup is as it was.

@@ -203,6 +203,17 @@ fn each_row_of_the_table_that_refuses_is_mended() {
     assert!(done.remarks.iter().any(|remark| remark.contains("is missing")), "{:?}", done.remarks);
     drop(seal);
 
+    // The newest two segments are missing, and `live`: what a snapshot has of them says how far the seqs went.
+    let known = vfs.fork();
+    let ledger = options(&known).open(DIR).unwrap();
+    let snapshot = ledger.snapshot().unwrap();
+    drop(ledger);
+    let newest = segments(&known);
+    newest[newest.len() - 2..].iter().for_each(|path| known.remove_file(path).unwrap());
+    known.remove_file(&live).unwrap();
+    let done = refused_and_mended(&known, &before, "what a snapshot has is missing");
+    assert_eq!(done.last, snapshot, "no seq is given twice");
+
     // LEDGER bad, and missing.
     let ledger_path = Path::new(DIR).join("LEDGER");
     let bad = vfs.fork();
@@ -222,6 +233,7 @@ fn each_row_of_the_table_that_refuses_is_mended() {
     foreign.write_file(&strange, &other.read_file(&strange).unwrap()).unwrap();
     assert_eq!(strange, all[2], "they have the same name");
     let done = mended(&foreign, &before, "a foreign segment");
+    assert!(done.lost_entries() > 10, "what it says is of another ledger, however alike: {:?}", done.lost);
     assert!(done.remarks.iter().any(|remark| remark.contains("another ledger")), "{:?}", done.remarks);
 
     // A segment under another name.
@@ -346,6 +358,39 @@ fn a_write_that_went_elsewhere_hides_only_what_it_hit() {
     assert!((1..30).contains(&done.lost_entries()), "{:?}", done.lost);
 }
 
+/// Frames name a task by the number that the segment gave it. A frame of the same length, good by itself, over the one that
+/// gave a number: what is behind it must not count on as if that task had got it.
+#[test]
+fn no_entry_is_given_to_another_task() {
+    let vfs = MemVfs::new();
+    let ledger = options(&vfs).open(DIR).unwrap();
+    for n in 0..8 {
+        ledger.append(format!("t{n}"), Event::created()).unwrap();
+    }
+    for n in 0..8 {
+        ledger.append(format!("t{n}"), Event::to(Ready)).unwrap();
+    }
+    ledger.close().unwrap();
+    let before = entries(&vfs, DIR);
+    let path = segments(&vfs).remove(0);
+    let frames: Vec<_> = options(&vfs).dump(&path).unwrap().map(|piece| piece.unwrap()).collect();
+    let birth_of = |task: &str| {
+        let mut births = frames.iter().filter_map(|piece| match piece {
+            DumpPiece::Frame(frame) if frame.entries.first()?.task.as_deref() == Some(task) => {
+                Some(frame.bytes.clone())
+            }
+            _ => None,
+        });
+        births.next().unwrap()
+    };
+    let (from, to) = (birth_of("t6"), birth_of("t2"));
+    assert_eq!(from.end - from.start, to.end - to.start, "they are of the same length");
+    let bytes = vfs.read_file(&path).unwrap();
+    vfs.write_bytes(&path, to.start, &bytes[from.start as usize..from.end as usize]).unwrap();
+    let done = mended(&vfs, &before, "the birth of a task over that of another");
+    assert!(done.lost.contains(&(Seq(3), Seq(3))), "{:?}", done.lost);
+}
+
 #[test]
 fn the_window_of_keys_survives_a_repair() {
     let vfs = MemVfs::new();
@@ -361,6 +406,48 @@ fn the_window_of_keys_survives_a_repair() {
     let again = ledger.append("last", Event::to(Running).key("once")).unwrap();
     assert!(again.replayed() && again.seq() == first.seq());
     assert!(matches!(ledger.append("last", Event::to(Pending).key("once")), Err(Error::Key { .. })));
+}
+
+/// A batch over two frames of which only the first reached the disk never was, and the next writer gives its seqs to others.
+/// Where the segment with that frame is hurt elsewhere, what is read of it ends where its successor begins.
+#[test]
+fn half_of_a_batch_does_not_come_again() {
+    let vfs = MemVfs::new();
+    let ledger = options(&vfs).open(DIR).unwrap();
+    for n in 0..3 {
+        ledger.append(format!("t{n}"), Event::created()).unwrap();
+    }
+    let mut batch = Batch::new();
+    for n in 0..2 {
+        batch.push(format!("never{n}"), Event::created().meta("text", "x".repeat(4200)), Expect::Any);
+    }
+    ledger.commit(batch).unwrap();
+    let killed = vfs.fork();
+    drop(ledger);
+    let first = segments(&killed).remove(0);
+    let frames: Vec<_> = options(&killed).dump(&first).unwrap().map(|piece| piece.unwrap()).collect();
+    let bytes = frames.iter().rev().find_map(|piece| match piece {
+        DumpPiece::Frame(frame) if frame.count > 0 => Some(frame.bytes.clone()),
+        _ => None,
+    });
+    let start = bytes.unwrap().start;
+    let length = killed.read_file(&first).unwrap().len();
+    killed.write_bytes(&first, start, &vec![0; length - start as usize]).unwrap();
+    killed.remove_file(&Path::new(DIR).join("live")).unwrap();
+
+    let ledger = options(&killed.spawn()).open(DIR).unwrap();
+    assert_eq!(ledger.append("t3", Event::created()).unwrap().seq(), Seq(4), "the batch never was");
+    ledger.append("t4", Event::created()).unwrap();
+    ledger.close().unwrap();
+    let before = entries(&killed, DIR);
+    let there = options(&killed).dump(&first).unwrap().any(|piece| match piece.unwrap() {
+        DumpPiece::Frame(frame) => frame.entries.iter().any(|entry| entry.task.as_deref() == Some("never0")),
+        _ => false,
+    });
+    assert!(there, "half of the batch is still to be read");
+    hit(&killed, &first, 1);
+    let done = refused_and_mended(&killed, &before, "half of a batch at the end of a damaged segment");
+    assert_eq!(done.lost_entries(), 1, "{:?}", done.lost);
 }
 
 #[test]
