@@ -1,0 +1,55 @@
+//! The same work on taskledger, on what a user might take in its place, and on the bare system calls, in one run.
+//!
+//! `cargo run --release --manifest-path benches/peers/Cargo.toml -- [--quick] [--json] [--only NAME]`: `--help` has the rest,
+//! docs/performance.md what the workloads are and how to read the report. What is done with a store is in ../work; here is
+//! what is done with each peer (stores/), set as its own documentation says.
+
+mod grouped;
+mod stores;
+#[path = "../../work/mod.rs"]
+mod work;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use grouped::Grouped;
+use work::args::{Settings, USAGE};
+use work::floor::Floor;
+use work::ledger::Taskledger;
+use work::{Outcome, Peer, child, run};
+
+/// Everybody, in the order of the report.
+fn peers() -> Vec<Box<dyn Peer>> {
+    vec![
+        Box::new(Floor),
+        Box::new(Taskledger::new()),
+        Box::new(Taskledger::mapped()),
+        Box::new(stores::sqlite::Sqlite),
+        Box::new(Grouped::new("sqlite +gc", stores::sqlite::Sqlite)),
+        Box::new(stores::redb::Redb),
+        Box::new(Grouped::new("redb +gc", stores::redb::Redb)),
+    ]
+}
+
+fn main() -> ExitCode {
+    match begin() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin() -> Outcome<()> {
+    let peers = peers();
+    if child::main(&peers)? {
+        return Ok(());
+    }
+    let (settings, others) = Settings::stated(std::env::args().skip(1))?;
+    match others.first().map(String::as_str) {
+        None => run::run(&peers, &settings),
+        Some("--help" | "-h") => Ok(write!(std::io::stdout(), "Options:\n{USAGE}")?),
+        Some(other) => Err(format!("{other} is not known. Options:\n{USAGE}").into()),
+    }
+}
