@@ -57,6 +57,7 @@ pub static FIGURES: LazyLock<Vec<Figure>> = LazyLock::new(|| {
     add("w7.ms.1", "W7", "second check, ms", false, false);
     add("w7.ms.2", "W7", "third check, ms", false, false);
     add("w8.bytes", "W8", "bytes/event on disk", false, true);
+    add("w8.task_bytes", "W8", "bytes/task, where no event is kept", false, false);
     add("w8.log", "W8", "of that the log alone", false, false);
     add("w8.rss_write_mb", "W8", "peak MB building", false, true);
     add("w8.rss_read_mb", "W8", "peak MB asking", false, true);

@@ -159,6 +159,8 @@ impl<'a> Report<'a> {
                 text.push('\n');
             }
         }
+        text += "In the tables a figure is the median of the rounds [least..most]; then its quotient to the floor (F) and to \
+                 taskledger (T).\n\n";
         for (workload, title) in TITLES {
             self.table(workload, title, &mut text);
         }
@@ -224,8 +226,8 @@ impl<'a> Report<'a> {
         text.push_str("## How\n\n");
         let _ = writeln!(
             text,
-            "{events} events of {tasks} tasks (seed {seed}), {rounds} rounds, at most {} s a timed part. A figure is the median \
-             [least..most]; xF is its quotient to the floor, xT to taskledger. Opening in W4 is {}.",
+            "{events} events of {tasks} tasks (seed {seed}), {rounds} rounds, at most {} s a timed part. \
+             Opening in W4 is {}.",
             part.as_secs_f64(),
             if about["cold"] == json!(true) {
                 "cold: the page cache was dropped"

@@ -177,7 +177,12 @@ fn stores(peers: &[&dyn Peer], settings: &Settings, dir: &Path, results: &mut Re
                 if ending == "killed" {
                     return Ok(Figures::new());
                 }
-                figures.insert("w8.bytes".into(), machine::allocated(&target)? as f64 / settings.events as f64);
+                let bytes = machine::allocated(&target)? as f64;
+                if peer.keeps_events() {
+                    figures.insert("w8.bytes".into(), bytes / settings.events as f64);
+                } else {
+                    figures.insert("w8.task_bytes".into(), bytes / f64::from(settings.tasks));
+                }
                 if let Some(used) = peer.log_bytes(&target)? {
                     figures.insert("w8.log".into(), used as f64 / settings.events as f64);
                 }

@@ -13,6 +13,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use grouped::Grouped;
+use stores::dag_executor::DagExecutor;
+use stores::fjall::Fjall;
+use stores::lmdb::Lmdb;
+use stores::okaywal::OkayWal;
+use stores::raft_engine::RaftEngine;
+use stores::redb::Redb;
+use stores::sqlite::Sqlite;
 use work::args::{Settings, USAGE};
 use work::floor::Floor;
 use work::ledger::Taskledger;
@@ -24,10 +31,20 @@ fn peers() -> Vec<Box<dyn Peer>> {
         Box::new(Floor),
         Box::new(Taskledger::new()),
         Box::new(Taskledger::mapped()),
-        Box::new(stores::sqlite::Sqlite),
-        Box::new(Grouped::new("sqlite +gc", stores::sqlite::Sqlite)),
-        Box::new(stores::redb::Redb),
-        Box::new(Grouped::new("redb +gc", stores::redb::Redb)),
+        Box::new(Sqlite),
+        Box::new(Grouped::new("sqlite +gc", Sqlite)),
+        Box::new(Redb),
+        Box::new(Grouped::new("redb +gc", Redb)),
+        Box::new(Fjall),
+        Box::new(Grouped::new("fjall +gc", Fjall)),
+        Box::new(Lmdb),
+        Box::new(Grouped::new("lmdb +gc", Lmdb)),
+        Box::new(RaftEngine),
+        Box::new(Grouped::new("raft-engine +gc", RaftEngine)),
+        Box::new(OkayWal),
+        Box::new(Grouped::new("okaywal +gc", OkayWal)),
+        Box::new(DagExecutor::durable_and_fast()),
+        Box::new(DagExecutor::atomic()),
     ]
 }
 

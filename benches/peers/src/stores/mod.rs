@@ -4,6 +4,11 @@
 //! task and version, and the task's record, which is the first 88 bytes of its last event: everything but the text, and
 //! how that begins.
 
+pub mod dag_executor;
+pub mod fjall;
+pub mod lmdb;
+pub mod okaywal;
+pub mod raft_engine;
 pub mod redb;
 pub mod sqlite;
 
@@ -20,4 +25,13 @@ fn record(event: &Payload) -> &[u8] {
 
 fn state(record: &[u8]) -> u8 {
     record[STATE]
+}
+
+/// Keys of bytes are in the order of the numbers.
+fn seq_key(seq: u64) -> [u8; 8] {
+    seq.to_be_bytes()
+}
+
+fn version_key(task: u32, version: u32) -> [u8; 8] {
+    (u64::from(task) << 32 | u64::from(version)).to_be_bytes()
 }
