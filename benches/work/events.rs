@@ -66,6 +66,8 @@ pub struct Told<'a> {
     pub at: u64,
     pub version: u32,
     pub to: u8,
+    /// How often the task has run so far.
+    pub attempt: u32,
     pub text: &'a str,
 }
 
@@ -116,7 +118,8 @@ impl Payload {
     }
 
     pub fn told(&self) -> Told<'_> {
-        Told { seq: self.seq(), at: self.at(), version: self.version(), to: self.to(), text: self.text() }
+        let (seq, at, version, to) = (self.seq(), self.at(), self.version(), self.to());
+        Told { seq, at, version, to, attempt: self.attempt(), text: self.text() }
     }
 }
 

@@ -142,12 +142,15 @@ impl Store for Open {
     }
 
     fn history(&self, task: u32, seen: &mut dyn FnMut(Told<'_>)) -> Outcome<bool> {
+        let mut attempt = 0;
         for entry in self.ledger.history(&id(task))? {
             let entry = entry?;
+            // Entries that make it run hold the number.
+            attempt = entry.event.attempts_set().unwrap_or(attempt);
             let Change::Set(text) = entry.event.output_change() else { return Err("an output is not there".into()) };
             let version = entry.version.ok_or("an entry of a task has a version")?.try_into()?;
             let to = entry.event.state().map_or(0, number);
-            seen(Told { seq: entry.seq.0, at: entry.at, version, to, text: text.as_str() });
+            seen(Told { seq: entry.seq.0, at: entry.at, version, to, attempt, text: text.as_str() });
         }
         Ok(true)
     }

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::args::Settings;
 use super::child::{self, Figures};
-use super::{Outcome, Peer, floor, ledger, machine, report, syncs};
+use super::report::Report;
+use super::{Outcome, Peer, floor, ledger, machine, syncs};
 
 /// Everything that was measured.
 #[derive(Default)]
@@ -94,8 +95,15 @@ fn say(line: &str) -> Outcome<()> {
     Ok(writeln!(std::io::stderr(), "{line}")?)
 }
 
-/// Runs what the settings ask for and prints the report.
-pub fn run(peers: &[Box<dyn Peer>], settings: &Settings) -> Outcome<()> {
+/// The report of a run.
+pub struct Reported {
+    pub markdown: String,
+    pub json: Value,
+    pub has_failures: bool,
+}
+
+/// Runs what the settings ask for.
+pub fn report(peers: &[Box<dyn Peer>], settings: &Settings) -> Outcome<Reported> {
     let always = [floor::NAME, ledger::NAME];
     let asked = |peer: &str| settings.only.is_empty() || settings.only.iter().any(|only| peer.contains(only.as_str()));
     let peers: Vec<&dyn Peer> =
@@ -116,10 +124,9 @@ pub fn run(peers: &[Box<dyn Peer>], settings: &Settings) -> Outcome<()> {
         "crc32_gb_per_second": memory.0 / 1e9,
         "copy_gb_per_second": memory.1 / 1e9,
     });
-    let report = report::Report::new(&peers, settings, &results, about);
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", if settings.json { report.json().to_string() } else { report.markdown() })?;
-    if results.failures.is_empty() { Ok(()) } else { Err("there were failures: see the report".into()) }
+    let report = Report::new(&peers, settings, &results, about);
+    let (markdown, json) = (report.markdown(), report.json());
+    Ok(Reported { markdown, json, has_failures: !results.failures.is_empty() })
 }
 
 /// The peers that take part in a workload, in the order of a round.

@@ -65,7 +65,12 @@ fn begin() -> Outcome<()> {
     }
     let (settings, others) = Settings::stated(std::env::args().skip(1))?;
     match others.first().map(String::as_str) {
-        None => run::run(&peers, &settings),
+        None => {
+            let reported = run::report(&peers, &settings)?;
+            let text = if settings.json { reported.json.to_string() } else { reported.markdown };
+            writeln!(std::io::stdout(), "{text}")?;
+            if reported.has_failures { Err("there were failures: see the report".into()) } else { Ok(()) }
+        }
         Some("--help" | "-h") => Ok(write!(std::io::stdout(), "Options:\n{USAGE}")?),
         Some(other) => Err(format!("{other} is not known. Options:\n{USAGE}").into()),
     }
