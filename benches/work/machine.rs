@@ -13,15 +13,20 @@ pub fn described(dir: &Path) -> Value {
     let of = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpus = of("/proc/cpuinfo");
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let memory = of("/proc/meminfo");
-    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     json!({
         "processor": model.map_or("unknown", |(_, name)| name.trim()),
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "memory": total.trim(),
+        "memory": format!("{:.1} GB of memory", memory() as f64 / 1e9),
         "system": format!("{} {}", of("/proc/sys/kernel/ostype").trim(), of("/proc/sys/kernel/osrelease").trim()),
         "file_system": file_system(dir),
     })
+}
+
+/// Bytes of memory that the machine has.
+pub fn memory() -> u64 {
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+    total.and_then(|total| total.parse::<u64>().ok()).unwrap_or(0) << 10
 }
 
 /// The type and the options of the mount that holds a directory.

@@ -7,7 +7,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::{record, seq_key, state, version_key};
 use crate::work::events::{Counts, Payload, Told};
-use crate::work::{Checked, Extent, Mode, Outcome, Peer, Store};
+use crate::work::{Checked, Extent, Mode, Outcome, Peer, Store, machine};
 
 pub struct Fjall;
 
@@ -17,13 +17,13 @@ impl Peer for Fjall {
     }
 
     fn about(&self) -> &'static str {
-        "fjall 3.1: events by seq, seqs by task and version, tasks, in one WriteBatch. 256 MB of block cache (its README: up to \
-         a quarter of the memory), else defaults; durable: WriteBatch::durability(SyncData), relaxed: to the system's \
+        "fjall 3.1: events by seq, seqs by task and version, tasks, in one WriteBatch. Block cache: a quarter of the \
+         machine's memory (its README, Memory usage), else defaults; durable: WriteBatch::durability(SyncData), relaxed: to the system's \
          buffers (its README, Durability)"
     }
 
     fn open(&self, dir: &Path, mode: Mode, extent: Extent) -> Outcome<Option<Box<dyn Store>>> {
-        let database = Database::builder(dir).cache_size(256 << 20).open()?;
+        let database = Database::builder(dir).cache_size(machine::memory() / 4).open()?;
         let keyspace = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default);
         let (events, versions, tasks) = (keyspace("events")?, keyspace("versions")?, keyspace("tasks")?);
         let persist = if mode == Mode::Durable { PersistMode::SyncData } else { PersistMode::Buffer };
@@ -35,7 +35,7 @@ impl Peer for Fjall {
     }
 
     fn check(&self, dir: &Path, _: usize, _: Extent) -> Outcome<Checked> {
-        let database = Database::builder(dir).cache_size(256 << 20).open()?;
+        let database = Database::builder(dir).cache_size(machine::memory() / 4).open()?;
         let started = Instant::now();
         let mut events = 0;
         for name in ["events", "versions", "tasks"] {
