@@ -24,6 +24,8 @@ const CHILD: &str = "--growth-child";
 const BATCH: usize = 100;
 /// Events that are made at a time.
 const CHUNK: u64 = 100_000;
+/// So many tasks are asked for, again and again: few enough that what is read stays in memory.
+const SOME: u64 = 1000;
 /// Events to a task.
 const STEPS: u64 = 10;
 
@@ -162,12 +164,13 @@ impl Grown {
         Ok(ledger.close()?)
     }
 
-    /// The middle of many answers about tasks at random, the first ones of which only warm up. Each says whether it is right.
+    /// The middle of many answers about some tasks at random, the first half of which only warm up. Each says whether it is
+    /// right.
     fn asked(&self, name: &str, put: Put<'_>, ask: &mut dyn FnMut(&str, u64) -> Outcome<bool>) -> Outcome<()> {
         let tasks = self.tasks();
         let mut latencies = Vec::new();
         let begun = Instant::now();
-        for n in 0.. {
+        for n in (0..SOME).cycle() {
             let task = id((mix(n) % u64::from(tasks)) as u32);
             let started = Instant::now();
             let right = ask(&task, n)?;

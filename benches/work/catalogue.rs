@@ -19,8 +19,8 @@ pub const TITLES: [(&str, &str); 8] = [
     ("W2", "durable appends by many threads, each waits for its own event"),
     ("W3", "appends that do not wait for the disk, one thread; then 100 events a call"),
     ("W4", "opening until the tasks by state are known, after a clean close and after a kill"),
-    ("W5", "the history of one task"),
-    ("W6", "after half of the events: tasks by state; the state of every task"),
+    ("W5", "the history of one task, from the page cache"),
+    ("W6", "after half of the events, from the page cache: tasks by state; the state of every task"),
     ("W7", "integrity check, from the page cache"),
     ("W8", "bytes on disk, and the most memory that building the store and asking it took"),
 ];

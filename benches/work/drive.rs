@@ -288,8 +288,9 @@ impl Work<'_> {
         Ok(store)
     }
 
-    /// W5 and W6.
+    /// W5 and W6, from the page cache.
     fn ask(&self, put: &mut dyn FnMut(&str, f64)) -> Outcome<Box<dyn Store>> {
+        machine::warm(self.dir)?;
         let store = self.built()?;
         let (histories, steps) = self.script.histories();
         let task = |n: u64| (mix(n) % u64::from(self.script.tasks())) as u32;
@@ -352,6 +353,7 @@ impl Work<'_> {
 
     /// W7, from the page cache.
     fn check(&self, put: &mut dyn FnMut(&str, f64)) -> Outcome<()> {
+        machine::warm(self.dir)?;
         for which in 0..self.peer.checks().len() {
             let checked = self.peer.check(self.dir, which, self.extent())?;
             if let Some(events) = checked.events.filter(|_| self.peer.keeps_events()) {

@@ -59,11 +59,29 @@ pub fn status(name: &str) -> Option<u64> {
 pub fn drop_caches() -> bool {
     rustix::fs::sync();
     let dropped = fs::write("/proc/sys/vm/drop_caches", "3").is_ok();
-    if let Ok(mut program) = std::env::current_exe().and_then(File::open) {
-        let mut piece = [0; 1 << 16];
-        while program.read(&mut piece).is_ok_and(|read| read > 0) {}
+    if let Ok(program) = std::env::current_exe() {
+        let _ = read(&program);
     }
     dropped
+}
+
+fn read(path: &Path) -> Outcome<()> {
+    let (mut file, mut piece) = (File::open(path)?, [0; 1 << 16]);
+    while file.read(&mut piece)? > 0 {}
+    Ok(())
+}
+
+/// Brings all files of a directory into the page cache.
+pub fn warm(dir: &Path) -> Outcome<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            warm(&entry.path())?;
+        } else {
+            read(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the page cache can be dropped here.
