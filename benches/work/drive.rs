@@ -61,10 +61,14 @@ impl Work<'_> {
         Extent { events: self.script.len(), tasks: self.script.tasks() }
     }
 
+    /// A new store.
     fn open(&self, name: &str, mode: Mode) -> Outcome<Option<Box<dyn Store>>> {
         let dir = self.dir.join(name);
         std::fs::create_dir_all(&dir)?;
-        self.peer.open(&dir, mode, self.extent())
+        let store = self.peer.open(&dir, mode, self.extent())?;
+        // What was filled with zeros ahead is not to be the first append's to sync.
+        rustix::fs::sync();
+        Ok(store)
     }
 
     /// The store that was built.
