@@ -174,7 +174,11 @@ impl Table {
     /// # Errors
     /// A block cannot be read.
     pub(crate) fn place_of(&self, seq: Seq) -> Result<Option<FramePlace>, Unfit> {
-        self.last_place(&|place| place.first <= seq)
+        // Frames hold about as many entries each, so that the place lies among the places as the seq does among the seqs.
+        let TableHeader { first, last, places, .. } = self.header;
+        let (before, all) = (seq.0.saturating_sub(first.0), last.0.saturating_sub(first.0).saturating_add(1));
+        let near = u128::from(before) * u128::from(places) / u128::from(all);
+        self.last_place(u64::try_from(near).unwrap_or(places), &|place| place.first <= seq)
     }
 
     /// The last frame that begins at or before a time.
@@ -182,20 +186,24 @@ impl Table {
     /// # Errors
     /// A block cannot be read.
     pub(crate) fn place_at(&self, at: u64) -> Result<Option<FramePlace>, Unfit> {
-        self.last_place(&|place| place.at <= at)
+        self.last_place(self.header.places / 2, &|place| place.at <= at)
     }
 
-    fn last_place(&self, holds: &dyn Fn(&FramePlace) -> bool) -> Result<Option<FramePlace>, Unfit> {
+    /// The last place that holds, where all before it do, too; searched from a place on that is near it.
+    fn last_place(&self, near: u64, holds: &dyn Fn(&FramePlace) -> bool) -> Result<Option<FramePlace>, Unfit> {
         let (mut low, mut high) = (0, self.header.places);
+        let (mut next, mut step) = (near, PLACES);
         let mut found = None;
-        // By blocks first: each is read once.
+        // By blocks first: each is read once. Steps from the likely one double until the place is between two of them.
         while low < high {
-            let number = low.midpoint(high) / PLACES;
+            let number = if (low..high).contains(&next) { next } else { low.midpoint(high) } / PLACES;
             let block = self.block(self.header.places_from() + number)?;
             let count = PLACES.min(self.header.places - number * PLACES);
             let place = |n: u64| self.place_in(&block, n);
             if !holds(&place(0)) {
                 high = number * PLACES;
+                next = high.saturating_sub(step);
+                step = step.saturating_mul(2);
                 continue;
             }
             let (mut yes, mut no) = (0, count);
@@ -208,6 +216,8 @@ impl Table {
                 break;
             }
             low = number * PLACES + count;
+            next = low.saturating_add(step - PLACES);
+            step = step.saturating_mul(2);
         }
         Ok(found)
     }
