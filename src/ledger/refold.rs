@@ -1,7 +1,8 @@
 //! `Refold`: the fold of the log as `verify` does it, of the tasks and notes within one range of hashes.
 //!
-//! Nothing but the log is asked, and the floor on which it stands where something was pruned. What is held grows with the tasks and notes in the range, never with the entries; where it is
-//! too much the range is made smaller, and the rest is folded when the log is read again.
+//! Nothing but the log is asked, and the floor on which it stands where something was pruned. What is held grows with the tasks
+//! and notes in the range, and with the entries of one segment, never with all of them; where it is too much the range is made
+//! smaller, and the rest is folded when the log is read again.
 //!
 //! Invariant: what is held is what the entries so far come to; `touched` are those of them that this segment's are about.
 

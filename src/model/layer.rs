@@ -50,7 +50,11 @@ impl Layer {
         // Hardly ever do two have the same hash.
         let same = Arc::make_mut(shard).entry(new.hash).or_insert_with(|| Vec::with_capacity(1));
         match same.binary_search_by(|held| held.place().cmp(&new.place())) {
-            Ok(n) => drop(same.get_mut(n).map(|held| std::mem::replace(held, new))),
+            Ok(n) => {
+                if let Some(held) = same.get_mut(n) {
+                    *held = new;
+                }
+            }
             Err(n) => same.insert(n, new),
         }
     }

@@ -50,7 +50,7 @@ impl Decoder {
             }
             return Ok(Vec::new());
         }
-        let mut entries = Vec::with_capacity(usize::from(header.count));
+        let mut entries = Vec::with_capacity(count_at_most(frame));
         let decoded = decode::decode(&frame.body, header.first, header.at, header.count, &mut |stored| {
             let Stored { mut entry, named, links } = stored;
             let subject = match named {
@@ -95,7 +95,7 @@ impl Decoder {
 /// As [`Decoder::decode`].
 pub(crate) fn decode_body(segment: &Segment, frame: &Frame) -> Result<Vec<Stored>> {
     let header = &frame.header;
-    let mut stored = Vec::with_capacity(usize::from(header.count));
+    let mut stored = Vec::with_capacity(count_at_most(frame));
     let decoded = decode::decode(&frame.body, header.first, header.at, header.count, &mut |event| {
         stored.push(event);
         Ok(())
@@ -115,6 +115,11 @@ pub(crate) fn decode_one(segment: &Segment, frame: &Frame, seq: Seq) -> Result<O
     let decoded = decoded.map_err(|bad| unusable(segment, frame, bad))?;
     check_end(segment, frame, decoded.ends_batch)?;
     Ok(decoded.event)
+}
+
+/// How many events a frame may have: an event takes a byte at least, whatever the header states.
+fn count_at_most(frame: &Frame) -> usize {
+    usize::from(frame.header.count).min(frame.body.len())
 }
 
 fn check_end(segment: &Segment, frame: &Frame, ends_batch: bool) -> Result<()> {
