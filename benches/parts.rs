@@ -4,49 +4,25 @@
 //! system has a file system there (`/dev/shm`), so that no disk is part of it; a sync costs nothing there. The events are
 //! those of the workloads. A part that cannot be reached alone is named with what it is measured together with.
 
-#[path = "work/events.rs"]
-#[expect(dead_code, clippy::indexing_slicing, reason = "of the workloads, which need more of it")]
-mod events;
+#[path = "work/mod.rs"]
+#[expect(dead_code, reason = "of the workloads, which need more of it")]
+mod work;
 
-use std::error::Error;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput};
-use events::{Payload, STATES, Script, id};
 use taskledger::{
     At, Batch, Durability, Event, Expect, Filter, Ledger, Level, Options, Seq, TaskRecord, TaskState, canon, verify,
 };
-
-/// As events.rs wants it.
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+use work::events::{Script, id};
+use work::ledger::Taskledger;
+use work::{Extent, Mode, Outcome, Peer};
 
 const EVENTS: u64 = 100_000;
 const TASKS: u32 = 10_000;
-
-fn event(payload: &Payload) -> Event {
-    let name = STATES.get(usize::from(payload.to())).copied().unwrap_or_default();
-    let said = match TaskState::from_name(name) {
-        Some(state) if payload.version() > 1 => Event::to(state),
-        _ => Event::created(),
-    };
-    said.at(payload.at()).output_text(payload.text())
-}
-
-fn batch(payloads: &[Payload]) -> Batch {
-    let mut batch = Batch::new();
-    for payload in payloads {
-        batch.push(payload.id(), event(payload), Expect::Any);
-    }
-    batch
-}
-
-fn open(dir: &Path) -> Outcome<Ledger> {
-    let durability = Durability::Buffered { sync_every: Duration::from_millis(100) };
-    Ok(Options::new().durability(durability).open(dir)?)
-}
 
 fn checksum(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("floor: crc32");
@@ -59,7 +35,8 @@ fn checksum(criterion: &mut Criterion) {
 
 /// Each sample appends to one and the same ledger: tasks that are new, so that all events are alike.
 fn append(group: &mut BenchmarkGroup<'_, WallTime>, dir: &Path, size: u32) -> Outcome<()> {
-    let ledger = open(dir)?;
+    let durability = Durability::Buffered { sync_every: Duration::from_millis(100) };
+    let ledger = Options::new().durability(durability).open(dir)?;
     let mut next = 0;
     group.throughput(Throughput::Elements(size.into()));
     group.bench_function(format!("check, place, encode, frame, write: batch of {size}"), |b| {
@@ -84,11 +61,13 @@ fn parts(criterion: &mut Criterion) -> Outcome<()> {
     let own = tempfile::tempdir_in(if memory.is_dir() { memory } else { Path::new(".") })?;
     let script = Script::new(1, TASKS, EVENTS);
     let dir = own.path().join("ledger");
-    let ledger = open(&dir)?;
-    for first in (1..=EVENTS).step_by(100) {
-        ledger.commit(batch(&script.events(first..first + 100)))?;
+    std::fs::create_dir(&dir)?;
+    let store = Taskledger::new().open(&dir, Mode::Load, Extent { events: EVENTS, tasks: TASKS })?;
+    let store = store.ok_or("the ledger opens")?;
+    for batch in script.events(1..=EVENTS).chunks(100) {
+        store.append_all(batch)?;
     }
-    ledger.close()?;
+    store.close()?;
 
     let mut group = criterion.benchmark_group("encode");
     for size in [1, 100] {

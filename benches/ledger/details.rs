@@ -8,6 +8,7 @@ use taskledger::{Batch, Event, Expect, Ledger, Level, Seq, TaskState, verify};
 
 use crate::work::Outcome;
 use crate::work::args::Settings;
+use crate::work::drive::TICKETS;
 
 /// A figure by itself.
 pub struct Detail {
@@ -16,8 +17,6 @@ pub struct Detail {
     pub note: &'static str,
 }
 
-/// Tickets that one thread keeps outstanding.
-const TICKETS: usize = 256;
 /// Tasks whose lives are written with a sync for each step.
 const ALONE: u64 = 400;
 

@@ -31,21 +31,21 @@ const STEPS: u64 = 10;
 
 /// Measures each size and adds a line for it to the file.
 pub fn run(sizes: &str, out: &Path, settings: &Settings) -> Outcome<()> {
-    let own = if settings.dir.is_none() { Some(tempfile::tempdir_in(".")?) } else { None };
-    let parent = settings.dir.as_deref().or(own.as_ref().map(|own| own.path())).ok_or("there is a directory")?;
+    let (parent, _own) = settings.place()?;
     for size in sizes.split(',') {
         let events: u64 = size.trim().parse()?;
         if events < STEPS {
             return Err(format!("{events} events are too few: ten are a task's").into());
         }
         let events = events - events % STEPS;
+        let sized = Settings { events, tasks: u32::try_from(events / STEPS)?, ..settings.clone() };
         let dir = parent.join(format!("growth-{events}"));
         fs::create_dir_all(&dir)?;
         let load = machine::load();
         let mut figures = Figures::new();
         for step in ["build", "ask", "append", "unclean"] {
             writeln!(std::io::stderr(), "{events} events: {step}")?;
-            figures.extend(measure(step, &dir, events, settings)?);
+            figures.extend(child::figures(&child::started(&[CHILD, step], &dir, &sized)?)?);
             if step == "build" {
                 figures.insert("disk_bytes".into(), machine::allocated(&dir)? as f64);
                 figures.insert("log_bytes".into(), verify(&dir, Level::Structure)?.bytes as f64);
@@ -53,21 +53,12 @@ pub fn run(sizes: &str, out: &Path, settings: &Settings) -> Outcome<()> {
         }
         fs::remove_dir_all(&dir)?;
         let line = json!({"events": events, "tasks": events / STEPS, "figures": figures, "load": load,
-            "machine": machine::described(parent), "cold": machine::may_drop_caches()});
+            "machine": machine::described(&parent), "cold": machine::may_drop_caches()});
         let mut file = OpenOptions::new().create(true).append(true).open(out)?;
         writeln!(file, "{line}")?;
         writeln!(std::io::stdout(), "{line}")?;
     }
     Ok(())
-}
-
-fn measure(step: &str, dir: &Path, events: u64, settings: &Settings) -> Outcome<Figures> {
-    let program = std::env::current_exe()?;
-    let words = [program.to_str(), Some(CHILD), Some(step), dir.to_str()];
-    let mut command = words.map(|word| word.map(str::to_owned)).into_iter().collect::<Option<Vec<_>>>();
-    let command = command.as_mut().ok_or("a path is not text")?;
-    command.extend([events.to_string(), settings.seed.to_string(), settings.part.as_secs_f64().to_string()]);
-    child::figures(command)
 }
 
 /// The child's side, where this process is one. Whether it was.
@@ -78,9 +69,8 @@ pub fn child() -> Outcome<bool> {
     }
     let mut next = || arguments.next().ok_or("a child is told what to do");
     let (step, dir) = (next()?, PathBuf::from(next()?));
-    let (events, seed): (u64, u64) = (next()?.parse()?, next()?.parse()?);
-    let part = Duration::try_from_secs_f64(next()?.parse()?)?;
-    let grown = Grown { dir, events, seed, part };
+    let (settings, _) = Settings::stated(arguments)?;
+    let grown = Grown { dir, settings };
     let mut figures = Figures::new();
     let mut put = |name: &str, value: f64| {
         figures.insert(name.to_owned(), value);
@@ -92,30 +82,24 @@ pub fn child() -> Outcome<bool> {
         "unclean" => grown.unclean(&mut put)?,
         other => return Err(format!("there is no step {other}").into()),
     }
-    writeln!(std::io::stdout(), "{}", serde_json::to_string(&figures)?)?;
+    child::tell(&figures)?;
     if step == "append" {
         // Without a close: what a crash leaves.
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?;
+        child::kill_self()?;
     }
     Ok(true)
 }
 
 struct Grown {
     dir: PathBuf,
-    events: u64,
-    seed: u64,
-    part: Duration,
+    settings: Settings,
 }
 
 type Put<'a> = &'a mut dyn FnMut(&str, f64);
 
 impl Grown {
-    fn tasks(&self) -> u32 {
-        (self.events / STEPS) as u32
-    }
-
     fn build(&self, put: Put<'_>) -> Outcome<()> {
-        let script = Script::new(self.seed, self.tasks(), self.events);
+        let script = Script::new(self.settings.seed, self.settings.tasks, self.settings.events);
         let extent = Extent { events: script.len(), tasks: script.tasks() };
         let store = Taskledger::new().open(&self.dir, Mode::Load, extent)?.ok_or("the ledger opens")?;
         let mut took = Duration::ZERO;
@@ -139,7 +123,7 @@ impl Grown {
         let ledger = Options::new().durability(durability).open(&self.dir)?;
         let counted = ledger.counts();
         let took = started.elapsed().as_secs_f64() * 1e3;
-        if counted.seq() < Seq(self.events) || counted.total() != u64::from(self.tasks()) {
+        if counted.seq() < Seq(self.settings.events) || counted.total() != u64::from(self.settings.tasks) {
             return Err(format!("wrong answer: {} tasks at {}", counted.total(), counted.seq()).into());
         }
         Ok((ledger, took))
@@ -158,7 +142,7 @@ impl Grown {
         self.asked("get_p50_us", put, &mut |task, _| Ok(ledger.get(task)?.is_some_and(|task| task.version == STEPS)))?;
         self.asked("history_p50_us", put, &mut |task, _| Ok(ledger.history(task)?.count() as u64 == STEPS))?;
         self.asked("task_as_of_p50_us", put, &mut |task, n| {
-            let seq = Seq(mix(n) % self.events + 1);
+            let seq = Seq(mix(n) % self.settings.events + 1);
             Ok(ledger.get_as_of(task, At::Seq(seq))?.is_none_or(|task| task.seq <= seq))
         })?;
         Ok(ledger.close()?)
@@ -167,7 +151,7 @@ impl Grown {
     /// The middle of many answers about some tasks at random, the first half of which only warm up. Each says whether it is
     /// right.
     fn asked(&self, name: &str, put: Put<'_>, ask: &mut dyn FnMut(&str, u64) -> Outcome<bool>) -> Outcome<()> {
-        let tasks = self.tasks();
+        let tasks = self.settings.tasks;
         let mut latencies = Vec::new();
         let begun = Instant::now();
         for n in (0..SOME).cycle() {
@@ -178,7 +162,7 @@ impl Grown {
             if !right {
                 return Err(format!("wrong answer: {name} of {task}").into());
             }
-            if begun.elapsed() > 2 * self.part {
+            if begun.elapsed() > 2 * self.settings.part {
                 break;
             }
         }
@@ -189,7 +173,7 @@ impl Grown {
     }
 
     fn append(&self, put: Put<'_>) -> Outcome<()> {
-        let text = Script::new(self.seed, 1, 1).event(1);
+        let text = Script::new(self.settings.seed, 1, 1).event(1);
         let mut task = 0;
         for (name, durability) in [
             ("buffered_appends_per_second", Durability::Buffered { sync_every: Duration::from_millis(100) }),
@@ -197,9 +181,9 @@ impl Grown {
         ] {
             let (ledger, _) = self.open(durability)?;
             let (started, mut done) = (Instant::now(), 0_u64);
-            while started.elapsed() < self.part {
+            while started.elapsed() < self.settings.part {
                 task += 1;
-                let id = id((mix(task) % u64::from(self.tasks())) as u32);
+                let id = id((mix(task) % u64::from(self.settings.tasks)) as u32);
                 ledger.append(id, Event::observed(TaskState::Running).output_text(text.text()))?;
                 done += 1;
             }

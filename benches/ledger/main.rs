@@ -26,13 +26,7 @@ const MORE: &str = "\
 ";
 
 fn main() -> ExitCode {
-    match begin() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
-    }
+    run::ended(begin())
 }
 
 fn begin() -> Outcome<()> {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use super::Outcome;
 
 /// The workloads by name. W5 and W6 ask the same open store, and are one part.
@@ -86,6 +88,15 @@ impl Settings {
         // The script has as many events of each task.
         settings.events -= settings.events % u64::from(settings.tasks);
         Ok((settings, others))
+    }
+
+    /// Where it is done. A directory that nobody has stated goes again with what is given beside it.
+    pub fn place(&self) -> Outcome<(PathBuf, Option<TempDir>)> {
+        if let Some(dir) = &self.dir {
+            return Ok((dir.clone(), None));
+        }
+        let own = tempfile::tempdir_in(".")?;
+        Ok((own.path().to_owned(), Some(own)))
     }
 
     pub fn wants(&self, workload: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::drive::THREADS;
+use super::drive::{BATCH, THREADS, TICKETS};
 
 pub struct Figure {
     pub name: String,
@@ -33,16 +33,16 @@ pub static FIGURES: LazyLock<Vec<Figure>> = LazyLock::new(|| {
     add("w1.rate", "W1", "events/s", true, true);
     add("w1.p50_us", "W1", "p50 µs", false, true);
     add("w1.p99_us", "W1", "p99 µs", false, true);
-    add("w1.batch", "W1", "events/s by 100", true, true);
+    add("w1.batch", "W1", &format!("events/s by {BATCH}"), true, true);
     for threads in THREADS {
         add(&format!("w2.rate.{threads}"), "W2", &format!("events/s, {threads} threads"), true, true);
     }
     for threads in &THREADS[2..] {
         add(&format!("w2.p99_ms.{threads}"), "W2", &format!("p99 ms, {threads} threads"), false, true);
     }
-    add("w2.tickets", "W2", "events/s, one thread with 256 tickets", true, false);
+    add("w2.tickets", "W2", &format!("events/s, one thread with {TICKETS} tickets"), true, false);
     add("w3.single", "W3", "events/s", true, true);
-    add("w3.batch", "W3", "events/s by 100", true, true);
+    add("w3.batch", "W3", &format!("events/s by {BATCH}"), true, true);
     add("w4.clean_ms", "W4", "after close, ms", false, true);
     add("w4.clean_open_ms", "W4", "of that opening", false, false);
     add("w4.killed_ms", "W4", "after kill, ms", false, true);

@@ -14,15 +14,21 @@ use super::{Outcome, Peer, drive};
 pub type Figures = BTreeMap<String, f64>;
 
 /// The first argument of a child; then come the part, the peer's name, and the directory.
-pub const CHILD: &str = "--child";
+const CHILD: &str = "--child";
 const KILLED: i32 = 9;
 
 /// The command that measures a part.
 pub fn command(part: &str, peer: &str, dir: &Path, settings: &Settings) -> Outcome<Vec<String>> {
+    started(&[CHILD, part, peer], dir, settings)
+}
+
+/// The command that starts this program with these words, a directory, and the settings.
+pub fn started(words: &[&str], dir: &Path, settings: &Settings) -> Outcome<Vec<String>> {
     let program = std::env::current_exe()?;
     let program = program.to_str().ok_or("the program's own path is not text")?;
     let dir = dir.to_str().ok_or("the path of the directory is not text")?;
-    let mut command: Vec<String> = [program, CHILD, part, peer, dir].map(str::to_owned).to_vec();
+    let words = std::iter::once(program).chain(words.iter().copied()).chain([dir]);
+    let mut command: Vec<String> = words.map(str::to_owned).collect();
     for (name, value) in [
         ("--events", settings.events.to_string()),
         ("--tasks", settings.tasks.to_string()),
@@ -46,6 +52,18 @@ pub fn figures(command: &[String]) -> Outcome<Figures> {
     Ok(serde_json::from_str(line)?)
 }
 
+/// What a child says.
+pub fn tell(figures: &Figures) -> Outcome<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", serde_json::to_string(figures)?)?;
+    Ok(out.flush()?)
+}
+
+/// Ends this process as a crash does: no destructor runs, nothing is flushed.
+pub fn kill_self() -> Outcome<()> {
+    Ok(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?)
+}
+
 pub fn measure(part: &str, peer: &str, dir: &Path, settings: &Settings) -> Outcome<Figures> {
     figures(&command(part, peer, dir, settings)?)
 }
@@ -65,13 +83,9 @@ pub fn main(peers: &[Box<dyn Peer>]) -> Outcome<bool> {
     let work = drive::Work { peer: peer.as_ref(), script: &script, part: settings.part, dir: &dir };
     let mut figures = Figures::new();
     let store = work.run(part, &mut figures)?;
-    writeln!(std::io::stdout(), "{}", serde_json::to_string(&figures)?)?;
-    std::io::stdout().flush()?;
+    tell(&figures)?;
     match store {
-        Some(_) if ending == "killed" => {
-            // No destructor runs, nothing is flushed: what a crash leaves.
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?;
-        }
+        Some(_) if ending == "killed" => kill_self()?,
         Some(store) => store.close()?,
         None => {}
     }

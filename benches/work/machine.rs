@@ -103,7 +103,7 @@ pub fn allocated(dir: &Path) -> Outcome<u64> {
     Ok(bytes)
 }
 
-/// A copy of a directory, made durable, so that writing it back is no part of what comes next.
+/// A copy of a directory.
 pub fn copy(from: &Path, to: &Path) -> Outcome<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -95,6 +96,17 @@ fn say(line: &str) -> Outcome<()> {
     Ok(writeln!(std::io::stderr(), "{line}")?)
 }
 
+/// How a program ends.
+pub fn ended(with: Outcome<()>) -> ExitCode {
+    match with {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = say(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// The report of a run.
 pub struct Reported {
     pub markdown: String,
@@ -108,8 +120,8 @@ pub fn report(peers: &[Box<dyn Peer>], settings: &Settings) -> Outcome<Reported>
     let asked = |peer: &str| settings.only.is_empty() || settings.only.iter().any(|only| peer.contains(only.as_str()));
     let peers: Vec<&dyn Peer> =
         peers.iter().map(AsRef::as_ref).filter(|peer| always.contains(&peer.name()) || asked(peer.name())).collect();
-    let own = if settings.dir.is_none() { Some(tempfile::tempdir_in(".")?) } else { None };
-    let dir = settings.dir.as_deref().or(own.as_ref().map(|own| own.path())).ok_or("there is a directory")?;
+    let (dir, _own) = settings.place()?;
+    let dir = dir.as_path();
     fs::create_dir_all(dir)?;
     let mut results = Results::kept(&dir.join("results.jsonl"), settings)?;
     let before = machine::load();
@@ -147,16 +159,14 @@ fn appends(peers: &[&dyn Peer], settings: &Settings, dir: &Path, results: &mut R
         for round in 0..settings.rounds {
             for peer in turns(peers, workload, round) {
                 results.measure((peer.name(), part, round), || {
-                    remove(&scratch)?;
-                    fs::create_dir_all(&scratch)?;
+                    make_empty(&scratch)?;
                     child::measure(part, peer.name(), &scratch, settings)
                 })?;
             }
         }
         for peer in turns(peers, workload, 0).into_iter().filter(|_| workload == "W1") {
             results.measure((peer.name(), "syncs", 0), || {
-                remove(&scratch)?;
-                fs::create_dir_all(&scratch)?;
+                make_empty(&scratch)?;
                 Ok(syncs::per_event(peer.name(), &scratch, settings)?.unwrap_or_default())
             })?;
         }
@@ -178,8 +188,7 @@ fn stores(peers: &[&dyn Peer], settings: &Settings, dir: &Path, results: &mut Re
             }
             let (part, target) = (format!("build-{ending}"), built(peer, ending));
             results.measure((peer.name(), &part, 0), || {
-                remove(&target)?;
-                fs::create_dir_all(&target)?;
+                make_empty(&target)?;
                 let mut figures = child::measure(&part, peer.name(), &target, settings)?;
                 if ending == "killed" {
                     return Ok(Figures::new());
@@ -226,6 +235,11 @@ fn stores(peers: &[&dyn Peer], settings: &Settings, dir: &Path, results: &mut Re
         }
     }
     remove(&scratch)
+}
+
+fn make_empty(dir: &Path) -> Outcome<()> {
+    remove(dir)?;
+    Ok(fs::create_dir_all(dir)?)
 }
 
 fn remove(dir: &Path) -> Outcome<()> {

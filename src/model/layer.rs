@@ -33,12 +33,15 @@ impl Held {
     pub(crate) fn place(&self) -> (u64, Realm, &str) {
         (self.hash, self.realm, &self.key)
     }
+
+    fn is(&self, realm: Realm, key: &str) -> bool {
+        self.realm == realm && *self.key == *key
+    }
 }
 
 impl Layer {
     pub(crate) fn get(&self, hash: u64, realm: Realm, key: &str) -> Option<&Held> {
-        let same = self.shards.get(shard_of(hash))?.get(&hash)?;
-        same.iter().find(|held| held.realm == realm && *held.key == *key)
+        self.of(hash).iter().find(|held| held.is(realm, key))
     }
 
     /// Puts a task or note in, or in the place of what was known of it.
@@ -62,7 +65,7 @@ impl Layer {
     /// A task or note of it, to be changed in its place.
     pub(crate) fn get_mut(&mut self, hash: u64, realm: Realm, key: &str) -> Option<&mut Held> {
         let same = Arc::make_mut(self.shards.get_mut(shard_of(hash))?).get_mut(&hash)?;
-        same.iter_mut().find(|held| held.realm == realm && *held.key == *key)
+        same.iter_mut().find(|held| held.is(realm, key))
     }
 
     /// All of a hash, in order.

@@ -2,19 +2,15 @@
 //! batch. It is shown beside the peer itself where many threads append.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 
 use crate::work::events::{Counts, Payload};
 use crate::work::{Checked, Extent, Mode, Outcome, Peer, Store};
 
 /// Most events of a batch.
 const MOST: usize = 4096;
-
-const WAITING: u8 = 0;
-const DONE: u8 = 1;
 
 pub struct Grouped<P> {
     name: &'static str,
@@ -58,28 +54,24 @@ impl<P: Peer> Peer for Grouped<P> {
     }
 }
 
-struct Ask {
-    event: Payload,
-    asker: Thread,
-    answer: AtomicU8,
-}
+/// An event, and what is told once it is durable; nothing is told where the thread has failed, which closes the channel.
+type Ask = (Payload, SyncSender<()>);
 
 struct Group {
-    asks: Mutex<Sender<Arc<Ask>>>,
+    asks: Mutex<Sender<Ask>>,
     store: Arc<dyn Store>,
     thread: JoinHandle<Outcome<()>>,
 }
 
-/// Until nobody is left who could ask. After a failure nobody is answered any more.
-fn serve(store: &dyn Store, asked: &Receiver<Arc<Ask>>) -> Outcome<()> {
+/// Until nobody is left who could ask, or an append fails.
+fn serve(store: &dyn Store, asked: &Receiver<Ask>) -> Outcome<()> {
     while let Ok(first) = asked.recv() {
         let mut asks = vec![first];
         asks.extend(asked.try_iter().take(MOST - 1));
-        let events: Vec<Payload> = asks.iter().map(|ask| ask.event).collect();
+        let events: Vec<Payload> = asks.iter().map(|(event, _)| *event).collect();
         store.append_all(&events)?;
-        for ask in asks {
-            ask.answer.store(DONE, Ordering::Release);
-            ask.asker.unpark();
+        for (_, answer) in asks {
+            answer.send(())?;
         }
     }
     Ok(())
@@ -87,16 +79,10 @@ fn serve(store: &dyn Store, asked: &Receiver<Arc<Ask>>) -> Outcome<()> {
 
 impl Store for Group {
     fn append(&self, event: &Payload) -> Outcome<()> {
-        let answer = AtomicU8::new(WAITING);
-        let ask = Arc::new(Ask { event: *event, asker: std::thread::current(), answer });
-        self.asks.lock().expect("nobody panics with it").send(Arc::clone(&ask))?;
-        while ask.answer.load(Ordering::Acquire) == WAITING {
-            if self.thread.is_finished() {
-                return Err("the thread that appends has failed".into());
-            }
-            std::thread::park();
-        }
-        Ok(())
+        let (answer, answered) = sync_channel(1);
+        let failed = || "the thread that appends has failed";
+        self.asks.lock().expect("nobody panics with it").send((*event, answer)).map_err(|_| failed())?;
+        answered.recv().map_err(|_| failed().into())
     }
 
     fn append_all(&self, events: &[Payload]) -> Outcome<()> {

@@ -49,13 +49,7 @@ fn peers() -> Vec<Box<dyn Peer>> {
 }
 
 fn main() -> ExitCode {
-    match begin() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
-    }
+    run::ended(begin())
 }
 
 fn begin() -> Outcome<()> {
