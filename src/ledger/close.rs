@@ -106,7 +106,7 @@ impl Core {
         self.gate.wake_followers();
         // Not before: where closing fails, the ledger goes on, and somebody has to lead.
         self.bell.stop();
-        self.mark_live(Process { pid: 0, start: 0 });
+        self.mark_live(self.gate.durable(), Process { pid: 0, start: 0 });
         if unused.is_some() && spare::check_home(&*self.vfs, &self.dir, self.inode).is_ok() {
             // It only takes up room now. The next writer would remove it, too.
             let _ = self.vfs.remove(&names::spare(&self.dir));

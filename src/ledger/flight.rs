@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::ledger::bell::Left;
 use crate::ledger::core::{Commit, Core};
 use crate::ledger::primitives::{Instant, MutexGuard, thread};
+use crate::model::seq::Seq;
 use crate::storage::buffer::Flight;
 use crate::storage::live::Mark;
 use crate::storage::segment::Segment;
@@ -82,8 +83,7 @@ impl Core {
         }
         self.gate.raise_head(last);
         if syncs {
-            self.gate.raise_durable(last);
-            self.mark_live(self.process);
+            self.tell_durable(last);
         }
         let mut commit = self.commit();
         commit.in_air = 0;
@@ -151,8 +151,7 @@ impl Core {
             std::mem::forget(guard);
             return;
         }
-        self.gate.raise_durable(written);
-        self.mark_live(self.process);
+        self.tell_durable(written);
         std::mem::forget(guard);
         let mut commit = self.commit();
         commit.syncing = false;
@@ -163,20 +162,27 @@ impl Core {
         self.gate.wake_followers();
     }
 
+    /// Tells everybody that the log is durable up to `seq`. Other processes first: whoever learns it here may ask there at
+    /// once, and must not be told less. At most one flies or syncs for durability at a time, so marks come in order.
+    fn tell_durable(&self, seq: Seq) {
+        self.mark_live(seq, self.process);
+        self.gate.raise_durable(seq);
+    }
+
     /// Tells other processes how far the log is durable.
-    pub(crate) fn mark_live(&self, process: Process) {
+    pub(crate) fn mark_live(&self, durable: Seq, process: Process) {
         // Advisory: where it fails, the mark before still names this writer, and readers see less than they could. The next
         // one goes into the same slot again, not into that of the mark before.
-        if self.live.write(self.next_mark(process)).is_err() {
+        if self.live.write(self.next_mark(durable, process)).is_err() {
             self.live_count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// What other processes are to be told next.
-    pub(crate) fn next_mark(&self, process: Process) -> Mark {
+    pub(crate) fn next_mark(&self, durable: Seq, process: Process) -> Mark {
         Mark {
             epoch: self.epoch,
-            durable: self.gate.durable(),
+            durable,
             boot_id: self.boot_id,
             process,
             inode: self.inode,

@@ -387,7 +387,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         options,
     };
     // The first mark must be there: readers that do not know of this writer would show what it has not synced.
-    let mark = core.next_mark(process);
+    let mark = core.next_mark(core.gate.durable(), process);
     core.live.write(mark).map_err(Error::io("write", &names::live(dir)))?;
     if core.tasks.read().expect("no writer panics").parts().iter().any(|part| matches!(part, Part::Layer { .. })) {
         core.bell.derive();

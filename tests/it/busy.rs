@@ -6,12 +6,13 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use taskledger::vfs::ops::{Access, DirEntry, Lock, Process, Vfs, VfsFile};
 use taskledger::vfs::real::RealVfs;
-use taskledger::{Event, Ledger, Level, Options, Verdict};
+use taskledger::{Durability, Event, Ledger, Level, Options, Seq, Verdict};
 
 use crate::support::forward;
 
@@ -85,4 +86,69 @@ fn verify_finds_nothing_beside_a_writer_that_appends_between_its_reads() {
     let report = options.verify(home.path(), Level::Content, &mut |_| ()).unwrap();
     assert_eq!(report.verdict(), Verdict::Sound, "{report:?}");
     assert!(report.checked_to >= before);
+}
+
+/// Notes where the ledger says that more is durable than other processes were told.
+#[derive(Debug, Default)]
+struct Told {
+    ledger: Mutex<Option<Ledger>>,
+    marks: AtomicUsize,
+    ahead: Mutex<Vec<(Seq, Seq)>>,
+}
+
+#[derive(Debug)]
+struct ToldVfs(RealVfs, Arc<Told>);
+
+#[derive(Debug)]
+struct ToldFile(Arc<dyn VfsFile>, Arc<Told>);
+
+impl VfsFile for ToldFile {
+    forward!(0: len read_at sync_data inode);
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        // Bytes 8 to 16 of a slot are the durable seq.
+        let mark = Seq(u64::from_le_bytes(buf[8..16].try_into().unwrap()));
+        if let Some(ledger) = &*self.1.ledger.lock().unwrap() {
+            self.1.marks.fetch_add(1, Ordering::SeqCst);
+            let said = ledger.durable();
+            if said >= mark {
+                self.1.ahead.lock().unwrap().push((said, mark));
+            }
+        }
+        self.0.write_at(buf, offset)
+    }
+}
+
+impl Vfs for ToldVfs {
+    forward!(0: absolute create_dir list rename remove sync_dir try_lock now_ms boot_id process is_alive random);
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn VfsFile>> {
+        self.0.open(path, access)
+    }
+
+    fn create(&self, path: &Path, mode: u32) -> io::Result<Arc<dyn VfsFile>> {
+        let file = self.0.create(path, mode)?;
+        Ok(if path.ends_with("live") { Arc::new(ToldFile(file, Arc::clone(&self.1))) } else { file })
+    }
+}
+
+/// The story: a backup beside a busy writer lacked an entry that `Ledger::durable` had named before it began. The writer's
+/// threads were told first and other processes after, and who looked in between was told less than was known.
+#[test]
+fn other_processes_are_told_before_this_one_what_is_durable() {
+    for durability in [Durability::Sync, Durability::Buffered { sync_every: Duration::from_secs(3600) }] {
+        let home = tempfile::tempdir().unwrap();
+        let told = Arc::new(Told::default());
+        let options = Options::new().durability(durability).vfs(Arc::new(ToldVfs(RealVfs, Arc::clone(&told))));
+        let ledger = options.open(home.path()).unwrap();
+        *told.ledger.lock().unwrap() = Some(ledger.clone());
+        for _ in 0..20 {
+            ledger.append("t", Event::created()).unwrap();
+            ledger.sync().unwrap();
+            ledger.append("t", Event::removed()).unwrap();
+        }
+        *told.ledger.lock().unwrap() = None;
+        assert!(told.marks.load(Ordering::SeqCst) >= 20, "{told:?}");
+        assert_eq!(*told.ahead.lock().unwrap(), [], "durable as the ledger says, as the mark says that comes");
+    }
 }

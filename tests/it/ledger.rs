@@ -12,7 +12,7 @@ use taskledger::{
     limits, verify,
 };
 
-use crate::support::ClockVfs;
+use crate::support::{AtEnd, ClockVfs};
 
 const NOON: u64 = 1_772_366_400_000;
 const DIR: &str = "/runs";
@@ -137,10 +137,10 @@ fn a_batch_is_seen_whole_or_not_at_all() {
                 assert_eq!(page.seq.0 % 2, 0);
             }
         });
+        let _done = AtEnd(&done);
         for _ in 0..500 {
             ledger.commit(both()).unwrap();
         }
-        done.store(true, Ordering::Release);
     });
     assert_eq!(ledger.head(), Seq(1002));
 }

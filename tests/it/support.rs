@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -44,6 +44,16 @@ macro_rules! forward {
     };
 }
 pub(crate) use forward;
+
+/// Sets a flag when it goes, also in a panic: threads that go on until it is set would otherwise be waited for, and a failed
+/// assertion would be a test that never ends.
+pub struct AtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
 
 /// A file system with a clock that the test sets: it stands still until then.
 pub struct ClockVfs {
