@@ -235,7 +235,9 @@ pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<
         let after = Arc::new(after);
         let key = key.unwrap_or_else(|| Arc::from(subject.key()));
         let links = Links { back: origin.back, key_back: origin.key_back, digest: *digest, last_of_batch };
-        changed.insert(subject, (Arc::clone(&key), Arc::clone(&after)));
+        if n + 1 < checked.items.len() {
+            changed.insert(subject, (Arc::clone(&key), Arc::clone(&after)));
+        }
         placed_at = at;
         let before = before.map(|slot| Class::of(realm, slot.live.as_ref()));
         plan.push(Planned { hash: *hash, realm, key, entry, links, slot: after, before, bytes_max: *bytes_max });

@@ -23,7 +23,7 @@ use crate::ledger::core::{Commit, Core, RollWish, Status};
 use crate::ledger::gate::Waited;
 use crate::ledger::options::Maintenance;
 use crate::ledger::primitives::MutexGuard;
-use crate::ledger::tasks::{Part, find_in};
+use crate::ledger::tasks::Part;
 use crate::model::event::Event;
 use crate::model::layer::Held;
 use crate::model::limits::UNFLUSHED_BYTES_MAX;
@@ -191,7 +191,7 @@ impl Core {
             let mut broken = None;
             if !parts.is_empty() {
                 for (item, _) in checked.items.iter().zip(recent).filter(|(_, recent)| !recent) {
-                    match find_in(&parts, item.hash, item.realm(), item.key()) {
+                    match self.find_sealed(&parts, item.hash, item.realm(), item.key()) {
                         Ok(found) => held.extend(found),
                         Err(unfit) => {
                             broken = Some(unfit);

@@ -1,7 +1,7 @@
 //! What the handles of a ledger that is open for writing share: the state that appending goes by.
 //!
 //! Only memory is touched here; `commit` does the waiting, `flight` the I/O. Lock order: `commit`, then `tasks`, then a
-//! segment's `frames`.
+//! segment's `frames` or `warm`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ use crate::model::limits::{SEGMENT_EVENTS_MAX, TIME_MS_MAX};
 use crate::model::seq::Seq;
 use crate::model::slot::Slot;
 use crate::model::subject::{Each, Realm};
+use crate::model::warm::Warm;
 use crate::storage::buffer::Buffer;
 use crate::storage::codec::columns::{Links, Named};
 use crate::storage::codec::fact::OpenFact;
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     pub epoch: u32,
     /// As of the head.
     pub tasks: RwLock<Tasks>,
+    /// As of the head, too. What is put in here is put in while `tasks` is held.
+    pub warm: Mutex<Warm>,
     pub segments: RwLock<Segments>,
     pub indexes: Indexes,
     pub home: Arc<Home>,
@@ -325,11 +328,42 @@ impl Core {
                 }
                 Arc::clone(tasks.parts())
             };
-            match find_in(&parts, hash, realm, key) {
+            match self.find_sealed(&parts, hash, realm, key) {
                 Ok(held) => return Ok(held.map(|held| held.slot)),
                 Err(unfit) => self.mend(&unfit)?,
             }
         }
+    }
+
+    /// What is known of a task or note that is not among the recent ones: from memory where it was used lately, else from
+    /// these parts.
+    ///
+    /// # Errors
+    /// A table cannot be read.
+    pub(crate) fn find_sealed(
+        &self,
+        parts: &Arc<Vec<Part>>,
+        hash: u64,
+        realm: Realm,
+        key: &str,
+    ) -> std::result::Result<Option<Held>, Unfit> {
+        if let Some(held) = self.warm().get(hash, realm, key) {
+            return Ok(Some(held));
+        }
+        let found = find_in(parts, hash, realm, key)?;
+        if let Some(held) = &found {
+            let tasks = self.tasks.read().expect("no writer panics");
+            // Unless it was changed meanwhile: then something newer is there, and nobody would put that in again.
+            if Arc::ptr_eq(tasks.parts(), parts) && tasks.recent(hash, realm, key).is_none() {
+                self.warm().put(held.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// To be taken last, and held for a moment.
+    pub(crate) fn warm(&self) -> MutexGuard<'_, Warm> {
+        self.warm.lock().expect("nobody panics with it")
     }
 
     /// Asks about all tasks and notes as of the head, without holding a lock.

@@ -76,8 +76,10 @@ impl Core {
         segment.frames.write().expect("no reader panics").extend_from_slice(&flight.places);
         {
             let mut tasks = self.tasks.write().expect("no reader panics");
+            let mut warm = self.warm();
             for (held, before) in &pending {
                 tasks.put(held.clone(), *before);
+                warm.put(held.clone());
             }
             tasks.reach(last, last_at);
         }
@@ -87,6 +89,7 @@ impl Core {
         }
         let mut commit = self.commit();
         commit.in_air = 0;
+        commit.buffer.take_back(flight.bytes);
         commit.unsynced |= !syncs;
         commit.vouched = commit.vouched.max(durable);
         for (held, _) in &pending {

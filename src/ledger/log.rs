@@ -18,7 +18,7 @@ use crate::storage::segment::FramePlace;
 use crate::storage::table::read::{Table, Unfit};
 
 /// So many indexes are kept open to find frames by.
-const INDEXES_MAX: usize = 64;
+const INDEXES_MAX: usize = 128;
 
 /// The segments as of some head.
 #[derive(Debug, Clone)]

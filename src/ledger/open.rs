@@ -28,6 +28,7 @@ use crate::ledger::tasks::{Part, Tasks};
 use crate::ledger::view::View;
 use crate::model::seq::Seq;
 use crate::model::subject::Each;
+use crate::model::warm::Warm;
 use crate::storage::identity::{self, Identity};
 use crate::storage::live::{self, Live, Mark};
 use crate::storage::log::{Evidence, LogEnd, check_last, list, replay_last};
@@ -371,6 +372,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         opened: vfs.now_ms(),
         epoch,
         tasks: RwLock::new(tasks),
+        warm: Mutex::new(Warm::new(usize::try_from(options.cache_size).unwrap_or(usize::MAX))),
         segments: RwLock::new(segments),
         indexes: Arc::default(),
         home,

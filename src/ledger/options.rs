@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::limits::SEGMENT_BYTES_DEFAULT;
+use crate::model::limits::{CACHE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT};
 use crate::vfs::ops::Vfs;
 use crate::vfs::real::RealVfs;
 
@@ -77,6 +77,7 @@ pub struct Options {
     pub(crate) file_mode: u32,
     pub(crate) durability: Durability,
     pub(crate) mmap: bool,
+    pub(crate) cache_size: u64,
     pub(crate) maintenance: Maintenance,
     pub(crate) verify_threads: Option<usize>,
     pub(crate) verify_memory: u64,
@@ -92,6 +93,7 @@ impl Default for Options {
             file_mode: 0o600,
             durability: Durability::Sync,
             mmap: false,
+            cache_size: CACHE_BYTES_DEFAULT,
             maintenance: Maintenance::Thread,
             verify_threads: None,
             verify_memory: VERIFY_MEMORY_DEFAULT,
@@ -142,6 +144,22 @@ impl Options {
     #[must_use]
     pub fn mmap(mut self, mmap: bool) -> Options {
         self.mmap = mmap;
+        self
+    }
+
+    /// How much memory a writer keeps tasks and notes in that were appended to or asked for lately, in bytes, roughly: 32 MiB by
+    /// default. What is there needs no look at files when it is appended to or asked for again. It grows as it is used; 0 keeps
+    /// nothing beyond what the active segment has changed.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let ledger = taskledger::Options::new().cache_size(1 << 20).open(dir.path())?;
+    /// ledger.append("a", taskledger::Event::created())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn cache_size(mut self, bytes: u64) -> Options {
+        self.cache_size = bytes;
         self
     }
 

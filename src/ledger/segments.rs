@@ -19,7 +19,7 @@ use crate::storage::segment::{Predecessor, Segment};
 use crate::vfs::ops::{Access, Vfs};
 
 /// So many segments are kept open.
-const OPEN_MAX: usize = 64;
+const OPEN_MAX: usize = 128;
 
 /// Where a ledger is, and how its files are looked at.
 #[derive(Debug, Clone)]

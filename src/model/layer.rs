@@ -34,7 +34,8 @@ impl Held {
         (self.hash, self.realm, &self.key)
     }
 
-    fn is(&self, realm: Realm, key: &str) -> bool {
+    /// Whether it is of this task or note.
+    pub(crate) fn is(&self, realm: Realm, key: &str) -> bool {
         self.realm == realm && *self.key == *key
     }
 }

@@ -58,6 +58,8 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 pub const SEGMENT_BYTES_DEFAULT: u64 = 2 << 20;
 /// Size of a young ledger's first segment unless an option says less, in bytes.
 pub const SEGMENT_BYTES_YOUNG: u64 = 1 << 20;
+/// Memory for tasks and notes that were used lately unless an option says else, in bytes.
+pub const CACHE_BYTES_DEFAULT: u64 = 32 << 20;
 /// Most events in one segment.
 pub const SEGMENT_EVENTS_MAX: u64 = 256 << 10;
 

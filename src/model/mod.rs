@@ -34,6 +34,8 @@ pub mod slot;
 
 pub mod layer;
 
+pub mod warm;
+
 pub mod tasks;
 
 pub mod diff;

@@ -15,6 +15,9 @@ use crate::storage::segment::FramePlace;
 /// Most bytes that a frame takes beside its events.
 const FRAME_OVERHEAD_MAX: usize = FRAME_HEADER_BYTES + COLUMNS_BYTES_MAX + FRAME_ALIGN as usize;
 
+/// So much room is kept from one flight to the next.
+const ROOM_BYTES_MAX: usize = 256 << 10;
+
 /// A frame whose header still lacks watermark and checksum.
 #[derive(Debug)]
 struct Waiting {
@@ -43,6 +46,8 @@ pub(crate) struct Buffer {
     /// Where in the file the first waiting frame goes.
     offset: u64,
     bytes: Vec<u8>,
+    /// The room of a flight that has landed, for the next but one.
+    room: Vec<u8>,
     waiting: Vec<Waiting>,
     open: Columns,
     open_first: Seq,
@@ -59,6 +64,7 @@ impl Buffer {
             epoch,
             offset,
             bytes: Vec::new(),
+            room: Vec::new(),
             waiting: Vec::new(),
             open: Columns::default(),
             open_first: Seq::ZERO,
@@ -131,7 +137,9 @@ impl Buffer {
     /// Adds a local fact; `next` is the seq that the next event will have.
     pub(crate) fn push_fact(&mut self, kind: FrameKind, body: &[u8], next: Seq, at: u64) {
         self.close_frame();
-        self.push_frame(kind, body, next, 0, at);
+        let start = self.begin_frame();
+        self.bytes.extend_from_slice(body);
+        self.end_frame(start, kind, next, 0, at);
     }
 
     fn close_frame(&mut self) {
@@ -141,18 +149,25 @@ impl Buffer {
         let count = u16::try_from(self.open.len())
             .expect("an event takes so many bytes that a frame has far fewer than 65 535");
         let kind = if self.open_mid_batch { FrameKind::EventsMore } else { FrameKind::Events };
-        let body = self.open.finish();
-        assert!(
-            body.len() <= self.open_bytes_max + COLUMNS_BYTES_MAX,
-            "a body of {} bytes, where at most {} were reserved",
-            body.len(),
-            self.open_bytes_max + COLUMNS_BYTES_MAX
-        );
-        self.push_frame(kind, &body, self.open_first, count, self.open_at);
+        let start = self.begin_frame();
+        self.open.finish(&mut self.bytes);
+        let (taken, reserved) =
+            (self.bytes.len() - start - FRAME_HEADER_BYTES, self.open_bytes_max + COLUMNS_BYTES_MAX);
+        assert!(taken <= reserved, "a body of {taken} bytes, where at most {reserved} were reserved");
+        self.end_frame(start, kind, self.open_first, count, self.open_at);
         self.open_bytes_max = 0;
     }
 
-    fn push_frame(&mut self, kind: FrameKind, body: &[u8], first: Seq, count: u16, at: u64) {
+    /// Leaves room for a header; where the frame begins in `bytes`.
+    fn begin_frame(&mut self) -> usize {
+        let start = self.bytes.len();
+        self.bytes.resize(start + FRAME_HEADER_BYTES, 0);
+        start
+    }
+
+    /// Ends the frame whose body is all that lies behind the header.
+    fn end_frame(&mut self, start: usize, kind: FrameKind, first: Seq, count: u16, at: u64) {
+        let body = self.bytes.get(start + FRAME_HEADER_BYTES..).expect("the frame was begun here");
         let header = FrameHeader {
             body_crc: self.seed.crc(self.epoch, body),
             len: u32::try_from(body.len()).expect("a body is shorter than 16 MiB"),
@@ -163,18 +178,17 @@ impl Buffer {
             count,
             at,
         };
-        let start = self.bytes.len();
+        let end = start + frame_len(body.len() as u64) as usize;
         self.waiting.push(Waiting { start, header });
-        self.bytes.resize(start + FRAME_HEADER_BYTES, 0);
-        self.bytes.extend_from_slice(body);
-        self.bytes.resize(start + frame_len(body.len() as u64) as usize, 0);
+        self.bytes.resize(end, 0);
     }
 
     /// Takes all frames for writing: `durable` is the highest seq that a returned sync covers, `before` the chain
     /// up to here. The buffer goes on empty behind them.
     pub(crate) fn take(&mut self, durable: Seq, before: u32) -> Flight {
         self.close_frame();
-        let mut bytes = std::mem::take(&mut self.bytes);
+        let room = std::mem::take(&mut self.room);
+        let mut bytes = std::mem::replace(&mut self.bytes, room);
         let mut running = before;
         let mut places = Vec::new();
         for Waiting { start, mut header } in self.waiting.drain(..) {
@@ -192,5 +206,13 @@ impl Buffer {
         let offset = self.offset;
         self.offset += bytes.len() as u64;
         Flight { offset, bytes, chain: running, places }
+    }
+
+    /// Takes back the room of a flight that has landed, unless it is much.
+    pub(crate) fn take_back(&mut self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= ROOM_BYTES_MAX {
+            bytes.clear();
+            self.room = bytes;
+        }
     }
 }

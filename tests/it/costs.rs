@@ -12,8 +12,9 @@ use crate::support::say;
 
 const DIR: &str = "/ledger";
 
+/// With nothing in memory that was looked up before: what is counted are the looks at files.
 fn options(vfs: &MemVfs) -> Options {
-    Options::new().vfs(Arc::new(vfs.clone())).maintenance(Maintenance::Manual)
+    Options::new().vfs(Arc::new(vfs.clone())).maintenance(Maintenance::Manual).cache_size(0)
 }
 
 fn open(vfs: &MemVfs) -> Ledger {
@@ -147,6 +148,36 @@ fn looking_something_up_reads_few_blocks_however_much_there_is() {
         assert!(get <= 2 && absent <= 2, "a get reads {get} times, an absent one {absent}");
         assert!(history <= 22, "a history of ten entries: {history} reads");
         assert!(past <= 24, "one task as of the middle: {past} reads");
+    }
+}
+
+#[test]
+fn a_task_that_was_used_lately_is_not_looked_up_in_files() {
+    for (cache_size, is_kept) in [(1 << 20, true), (0, false)] {
+        let vfs = MemVfs::new();
+        let small = options(&vfs).cache_size(cache_size).segment_size(16 << 10);
+        rounds(&small.clone().open(DIR).unwrap(), 2_000);
+        // What opening folds again, the end of the log, does not have the task.
+        let ledger = small.open(DIR).unwrap();
+        ledger.snapshot().unwrap();
+        let mut version = 10;
+        let mut append = |task: &str| {
+            version += 1;
+            assert_eq!(ledger.append(task, observed(version)).unwrap().version(), version);
+        };
+        let [first] = calls(&vfs, [CallKind::Read], || append("task-000007"));
+        // A few segments later, of which the last ones say nothing of the task.
+        for (round, is_told) in [(0, true), (1, false), (2, true)] {
+            for n in 100..700 {
+                ledger.append(format!("task-{n:06}"), observed(n + round)).unwrap();
+            }
+            ledger.maintain().unwrap();
+            let [reads] = calls(&vfs, [CallKind::Read], || match is_told {
+                true => append("task-000007"),
+                false => assert!(ledger.get("task-000007").unwrap().is_some()),
+            });
+            assert!(first > 0 && (reads == 0) == is_kept, "{first} reads, then {reads} with {cache_size} bytes");
+        }
     }
 }
 

@@ -15,7 +15,15 @@ const LARGE_LIMIT: usize = 2 * FRAME_BYTES_MAX;
 
 /// The bytes of a body.
 pub(super) fn encode<T: Encode>(value: &T) -> Vec<u8> {
-    bincode::encode_to_vec(value, config::standard()).expect("columns of numbers and texts always encode")
+    let mut bytes = Vec::new();
+    encode_to(value, &mut bytes);
+    bytes
+}
+
+/// Adds the bytes of a body to others.
+pub(super) fn encode_to<T: Encode>(value: &T, bytes: &mut Vec<u8>) {
+    bincode::encode_into_std_write(value, bytes, config::standard())
+        .expect("columns of numbers and texts always encode, and memory takes them");
 }
 
 /// Decodes a body, all of it; what borrows is not copied.

@@ -100,6 +100,52 @@ pub(super) struct Rare<Text> {
     pub extras: Vec<(u16, u16, Vec<u8>)>,
 }
 
+impl Body<String> {
+    /// Takes the events out and leaves the room.
+    fn clear(&mut self) {
+        let Body {
+            heads,
+            moves,
+            flags,
+            numbers,
+            ids,
+            versions,
+            backs,
+            times,
+            saids,
+            attempts,
+            outputs,
+            errors,
+            words,
+            actors,
+            reasons,
+            metas,
+            meta_keys,
+            meta_values,
+            rare,
+        } = self;
+        heads.clear();
+        moves.clear();
+        flags.clear();
+        numbers.clear();
+        ids.clear();
+        versions.clear();
+        backs.clear();
+        times.clear();
+        saids.clear();
+        attempts.clear();
+        outputs.clear();
+        errors.clear();
+        words.clear();
+        actors.clear();
+        reasons.clear();
+        metas.clear();
+        meta_keys.clear();
+        meta_values.clear();
+        *rare = None;
+    }
+}
+
 /// How an event names its task or note. Each of the two has numbers of its own in a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Named {
@@ -308,11 +354,12 @@ impl Columns {
         number
     }
 
-    /// The bytes of the body; the columns are empty afterwards.
-    pub(crate) fn finish(&mut self) -> Vec<u8> {
-        let bytes = bodies::encode(&self.body);
-        *self = Columns::default();
-        bytes
+    /// Adds the bytes of the body to others; the columns are empty afterwards, and keep their room.
+    pub(crate) fn finish(&mut self, bytes: &mut Vec<u8>) {
+        bodies::encode_to(&self.body, bytes);
+        self.body.clear();
+        self.words.clear();
+        self.last_at = 0;
     }
 }
 

@@ -153,7 +153,8 @@ proptest! {
             columns.push(&stored.entry, &stored.named, &stored.links);
             expected.push(stored);
         }
-        let bytes = columns.finish();
+        let mut bytes = Vec::new();
+        columns.finish(&mut bytes);
         prop_assert!(bytes.len() <= reserved, "{} bytes, {reserved} reserved", bytes.len());
         let decoded = decode_all(&bytes, Seq(FIRST), first_at, u16::try_from(expected.len()).unwrap());
         prop_assert_eq!(decoded.as_ref(), Ok(&expected));
