@@ -12,8 +12,8 @@ use crate::model::seq::Seq;
 use crate::model::subject::Realm;
 use crate::storage::codec::columns::Stored as StoredEvent;
 use crate::storage::decoder::{Decoder, LogEntry, decode_body, decode_one};
-use crate::storage::scan::{Frame, frame_at};
-use crate::storage::segment::Segment;
+use crate::storage::scan::{Frame, ReadAhead, frame_after, frame_at};
+use crate::storage::segment::{FramePlace, Segment};
 
 /// The entries of a ledger in order. An entry that cannot be read back is an error, and ends it; so is one that was pruned.
 #[derive(Debug)]
@@ -67,7 +67,10 @@ struct Open {
     decoder: Decoder,
     places: Places,
     /// How many frames were decoded.
-    next: u64,
+    given: u64,
+    /// Where those behind them begin, as far as that was looked up.
+    next: std::vec::IntoIter<FramePlace>,
+    ahead: ReadAhead,
 }
 
 impl LogView {
@@ -185,23 +188,26 @@ impl Stored {
                 Some(open) => open,
                 none => {
                     let places = self.log.places(self.segment)?;
-                    none.insert(Open { decoder: Decoder::new(&segment), places, next: 0 })
+                    let (next, ahead) = (Vec::new().into_iter(), ReadAhead::default());
+                    none.insert(Open { decoder: Decoder::new(&segment), places, given: 0, next, ahead })
                 }
             };
-            let place = match open.places.get(open.next) {
-                Ok(place) => place,
-                Err(_) => {
-                    open.places = Places::Walked(self.log.walked(self.segment)?);
-                    continue;
+            if open.next.len() == 0 {
+                match open.places.some_from(open.given) {
+                    Ok(some) => open.next = some.into_iter(),
+                    Err(_) => {
+                        open.places = Places::Walked(self.log.walked(self.segment)?);
+                        continue;
+                    }
                 }
-            };
-            let Some(place) = place.filter(|place| place.first <= self.log.head) else {
+            }
+            let Some(place) = open.next.next().filter(|place| place.first <= self.log.head) else {
                 self.open = None;
                 self.segment += 1;
                 continue;
             };
-            open.next += 1;
-            let frame = frame_at(&segment, place.offset, place.first, None)?;
+            open.given += 1;
+            let frame = frame_after(&segment, place.offset, place.first, &mut open.ahead)?;
             self.ready = open.decoder.decode(&segment, &frame)?.into_iter();
             return Ok(true);
         }

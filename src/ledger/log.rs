@@ -190,15 +190,14 @@ impl LogView {
 }
 
 impl Places {
-    /// The place of a frame, counted from 0; `None` behind the last.
+    /// The places of a frame, counted from 0, and of some behind it; none behind the last.
     ///
     /// # Errors
     /// The index cannot be read.
-    pub(crate) fn get(&self, n: u64) -> std::result::Result<Option<FramePlace>, Unfit> {
+    pub(crate) fn some_from(&self, n: u64) -> std::result::Result<Vec<FramePlace>, Unfit> {
         match self {
-            Places::Walked(places) => Ok(places.get(n as usize).copied()),
-            Places::Index(index) if n < index.header.places => index.place(n).map(Some),
-            Places::Index(_) => Ok(None),
+            Places::Walked(places) => Ok(places.get(n as usize..).unwrap_or_default().to_vec()),
+            Places::Index(index) => index.places_from(n),
         }
     }
 }

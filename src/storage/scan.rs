@@ -173,6 +173,13 @@ impl<'a> Window<'a> {
     }
 }
 
+/// What was read of a segment beyond the frames that were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct ReadAhead {
+    bytes: Vec<u8>,
+    start: u64,
+}
+
 /// Reads one frame, wherever it is; `Err` inside says why there is none.
 fn read_frame(window: &mut Window<'_>, seed: FrameSeed, offset: u64, limit: u64) -> Result<Result<Frame, Stop>> {
     let room = limit.saturating_sub(offset);
@@ -398,10 +405,26 @@ fn last_nonzero(bytes: &[u8]) -> Option<usize> {
 /// # Errors
 /// It cannot be read back: damage, or the system's error.
 pub(crate) fn frame_at(segment: &Segment, offset: u64, first: Seq, map: Option<&Map>) -> Result<Frame> {
-    let seed = FrameSeed::of(&segment.header);
     let chunk = map.map_or(FRAME_GUESS_BYTES, |_| FRAME_HEADER_BYTES);
-    let mut window = Window { map, ..Window::reading(segment, chunk) };
-    match read_frame(&mut window, seed, offset, segment.header.area_end())? {
+    known_frame(&mut Window { map, ..Window::reading(segment, chunk) }, offset, first)
+}
+
+/// As [`frame_at`], for who asks for one frame of a segment after the other: reads ahead, more each time.
+///
+/// # Errors
+/// As [`frame_at`].
+pub(crate) fn frame_after(segment: &Segment, offset: u64, first: Seq, ahead: &mut ReadAhead) -> Result<Frame> {
+    let chunk = (2 * ahead.bytes.len()).clamp(FRAME_GUESS_BYTES, CHUNK_BYTES);
+    let ReadAhead { bytes, start } = std::mem::take(ahead);
+    let mut window = Window { bytes, start, ..Window::reading(segment, chunk) };
+    let frame = known_frame(&mut window, offset, first)?;
+    *ahead = ReadAhead { bytes: window.bytes, start: window.start };
+    Ok(frame)
+}
+
+fn known_frame(window: &mut Window<'_>, offset: u64, first: Seq) -> Result<Frame> {
+    let segment = window.segment;
+    match read_frame(window, FrameSeed::of(&segment.header), offset, segment.header.area_end())? {
         Ok(frame) if frame.header.first == first => Ok(frame),
         Ok(_) => Err(Error::damaged(&segment.path, offset, Some(first), "another frame stands here")),
         Err(stop) => Err(Error::damaged(&segment.path, offset, Some(first), stop.to_string())),

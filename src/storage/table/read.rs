@@ -243,12 +243,17 @@ impl Table {
         })
     }
 
-    /// The place of a frame, counted from 0.
+    /// The places of a frame, counted from 0, and of those behind it in the same block; none behind the last.
     ///
     /// # Errors
-    /// A block cannot be read.
-    pub(crate) fn place(&self, n: u64) -> Result<FramePlace, Unfit> {
-        Ok(self.place_in(&self.block(self.header.places_from() + n / PLACES)?, n % PLACES))
+    /// The block cannot be read.
+    pub(crate) fn places_from(&self, n: u64) -> Result<Vec<FramePlace>, Unfit> {
+        let end = self.header.places.min((n / PLACES + 1) * PLACES);
+        if n >= end {
+            return Ok(Vec::new());
+        }
+        let block = self.block(self.header.places_from() + n / PLACES)?;
+        Ok((n..end).map(|n| self.place_in(&block, n % PLACES)).collect())
     }
 
     fn place_in(&self, block: &Block, n: u64) -> FramePlace {
