@@ -89,7 +89,7 @@ pub fn followed(s: &mut Script, durability: Durability) {
     let follows: Arc<Mutex<Vec<Follow>>> = Arc::default();
     let given: Arc<Mutex<Vec<(Seq, usize)>>> = Arc::default();
     let (vfs, asked, told) = (s.vfs.clone(), Arc::clone(&follows), Arc::clone(&given));
-    let hooked = Hooked::new(s.vfs.clone(), move |_| {
+    let ask = Arc::new(move || {
         for follow in asked.lock().expect("nothing panics under this lock").iter_mut() {
             // Where it fails they are given too little, which is noticed in the end.
             while let Ok(Followed::Entry(entry)) = follow.next_within(Duration::ZERO) {
@@ -97,6 +97,8 @@ pub fn followed(s: &mut Script, durability: Durability) {
             }
         }
     });
+    let ask_then = Arc::clone(&ask);
+    let hooked = Hooked::new(s.vfs.clone(), move |_| ask_then());
     s.open_with(options(&s.vfs).vfs(hooked).durability(durability));
     let beside = count_on(options(&s.vfs.spawn()).open_read_only(DIR), "opening for reading");
     let both = [count_on(s.ledger().follow(Seq::FIRST), "following"), count_on(beside.follow(Seq::FIRST), "following")];
@@ -107,6 +109,8 @@ pub fn followed(s: &mut Script, durability: Durability) {
         count_on(s.ledger().commit(batch_of(facts)), "appending");
     }
     count_on(s.ledger().sync(), "syncing");
+    // The writer's own is told after the last call, the other one before that returns.
+    ask();
     demand(given.lock().is_ok_and(|given| given.len() == 6), "each was given all three on the way");
     for (seq, trace_len) in given.lock().expect("nothing panics under this lock").iter() {
         s.shown(*seq, *trace_len);
