@@ -61,6 +61,7 @@ fn no_limit_is_forgotten_here() {
         "SEGMENT_BYTES_YOUNG",
         "SEGMENT_EVENTS_MAX",
         "UNFLUSHED_BYTES_MAX",
+        "CACHE_BYTES_DEFAULT",
     ];
     let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/model/limits.rs")).unwrap();
     let named =
