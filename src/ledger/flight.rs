@@ -4,6 +4,7 @@
 //! Invariants:
 //! - At most one thread writes to the log (`flying`), and at most one syncs beside it (`syncing`).
 //! - Nothing is published before the write, and the sync where there is one, has returned.
+//! - What is durable is told to other processes (`live`) before this one: nobody is acknowledged before that.
 //! - A failed write or sync poisons: nothing is retried, nothing deleted. So does a panic on the way.
 //! - No lock is held during I/O, while waiting, or while a waker runs.
 
@@ -72,6 +73,10 @@ impl Core {
             self.landed.notify_all();
             return;
         }
+        if syncs {
+            // Other processes first: whoever learns it here may ask there at once, and must not be told less.
+            self.mark_live(last, self.process);
+        }
         // All of this is memory: a crash from here on loses nothing that was acknowledged.
         segment.frames.write().expect("no reader panics").extend_from_slice(&flight.places);
         {
@@ -83,9 +88,10 @@ impl Core {
             }
             tasks.reach(last, last_at);
         }
-        self.gate.raise_head(last);
         if syncs {
-            self.tell_durable(last);
+            self.gate.raise_both(last);
+        } else {
+            self.gate.raise_head(last);
         }
         let mut commit = self.commit();
         commit.in_air = 0;
@@ -154,7 +160,9 @@ impl Core {
             std::mem::forget(guard);
             return;
         }
-        self.tell_durable(written);
+        // Other processes first, as after a flight. Where flights sync none of this runs, so that marks come in order.
+        self.mark_live(written, self.process);
+        self.gate.raise_durable(written);
         std::mem::forget(guard);
         let mut commit = self.commit();
         commit.syncing = false;
@@ -163,13 +171,6 @@ impl Core {
         self.landed.notify_all();
         self.bell.landed(left);
         self.gate.wake_followers();
-    }
-
-    /// Tells everybody that the log is durable up to `seq`. Other processes first: whoever learns it here may ask there at
-    /// once, and must not be told less. At most one flies or syncs for durability at a time, so marks come in order.
-    fn tell_durable(&self, seq: Seq) {
-        self.mark_live(seq, self.process);
-        self.gate.raise_durable(seq);
     }
 
     /// Tells other processes how far the log is durable.

@@ -1,10 +1,10 @@
 //! Where appends wait until they are acknowledged: one word for each cohort, so that one call wakes exactly those that
 //! a flight has carried. Followers wait here, too, for the durable head, on a word of their own.
 //!
-//! Invariants: `durable <= head`, and both only grow; they are raised before the words of their cohort change; a poisoned
-//! gate stays so. A waiter takes its turn under the commit lock while somebody flies, or before it looks; a landing
-//! changes the word only after it has held that lock, so that no change is missed. Nobody holds a lock while waiting.
-//! Tasks of an executor wait through wakers, which are called when no lock is held.
+//! Invariants: what [`Gate::durable`] says is never above the head, and both only grow; they are raised before the words
+//! of their cohort change; a poisoned gate stays so. A waiter takes its turn under the commit lock while somebody flies,
+//! or before it looks; a landing changes the word only after it has held that lock, so that no change is missed. Nobody
+//! holds a lock while waiting. Tasks of an executor wait through wakers, which are called when no lock is held.
 //!
 //! A follower enters under the commit lock. Whoever raises the durable head, ends or poisons takes that lock afterwards (or
 //! has it then), and only then looks whether there are followers: it finds each that did not see what has changed.
@@ -86,7 +86,16 @@ impl Gate {
     }
 
     pub(crate) fn durable(&self) -> Seq {
-        Seq(self.durable.load(Ordering::Acquire))
+        // Where both are raised at once, the durable head is for a moment ahead of what is shown.
+        let durable = self.durable.load(Ordering::Acquire);
+        Seq(durable.min(self.head.load(Ordering::Acquire)))
+    }
+
+    /// For what was synced before it is shown. The durable head goes first: whoever is acknowledged finds it raised.
+    pub(crate) fn raise_both(&self, durable: Seq) {
+        let before = self.durable.swap(durable.0, Ordering::AcqRel);
+        assert!(before <= durable.0, "the durable head fell from {before} to {durable}");
+        self.raise_head(durable);
     }
 
     pub(crate) fn raise_head(&self, head: Seq) {

@@ -25,6 +25,7 @@ fn appends() {
                     for n in 0..2 {
                         let receipt = ledger.append(task(who, n), Event::created()).unwrap();
                         disk.holds(receipt.seq(), "an append was acknowledged");
+                        assert!(ledger.durable() >= receipt.seq(), "what is acknowledged is called durable");
                         assert!(ledger.get(&task(who, n)).unwrap().is_some(), "what is acknowledged is shown");
                     }
                 })
