@@ -59,6 +59,31 @@ fn one_is_woken_where_one_sleeps() {
     });
 }
 
+/// Somebody who is told that an entry is acknowledged, and asks in the next moment, hears that it is durable.
+#[test]
+fn who_is_acknowledged_is_told_that_it_is_durable() {
+    static TALLIES: [Tally; 2] = [Tally::new("acknowledged"), Tally::new("not yet")];
+    explore("gate::who_is_acknowledged_is_told_that_it_is_durable", &TALLIES, || {
+        let gate = Arc::new(Gate::new(Seq::ZERO));
+        let looking = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || {
+                for _ in 0..3 {
+                    let (durable, waited) = (gate.durable(), gate.look(Seq(1)));
+                    assert!(durable <= gate.head(), "{durable} is durable, and is not shown");
+                    if waited == Waited::Acknowledged {
+                        assert_eq!(gate.durable(), Seq(1));
+                        return TALLIES[0].add(1);
+                    }
+                    TALLIES[1].add(1);
+                }
+            })
+        };
+        gate.raise_both(Seq(1));
+        looking.join().unwrap();
+    });
+}
+
 #[test]
 fn what_was_acknowledged_before_the_poison_stays_so() {
     static TALLIES: [Tally; 1] = [Tally::new("told")];
