@@ -174,7 +174,8 @@ pub(crate) fn decide_batch(checked: &Checked, standing: Standing, slot: &SlotOf<
     }
     let mut plan: Vec<Planned> = Vec::with_capacity(checked.items.len());
     // What the items before have made of their tasks and notes.
-    let mut changed: HashMap<&Subject, (Arc<str>, Arc<Slot>)> = HashMap::new();
+    let mut changed: HashMap<&Subject, (Arc<str>, Arc<Slot>)> =
+        HashMap::with_capacity(checked.items.len().saturating_sub(1));
     let mut placed_at = standing.placed_at;
     let last_event = checked.items.iter().rposition(|item| item.item.event.is_some());
     let batch = standing.placed.next();

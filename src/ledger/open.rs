@@ -372,7 +372,7 @@ fn recover(loaded: Loaded, dir: &Path, options: Options) -> Result<Core> {
         opened: vfs.now_ms(),
         epoch,
         tasks: RwLock::new(tasks),
-        warm: Mutex::new(Warm::new(usize::try_from(options.cache_size).unwrap_or(usize::MAX))),
+        warm: Mutex::new(Warm::new(options.cache_size)),
         segments: RwLock::new(segments),
         indexes: Arc::default(),
         home,

@@ -11,7 +11,6 @@ use crate::ledger::options::Options;
 use crate::ledger::primitives::MutexGuard;
 use crate::ledger::spare;
 use crate::model::limits::SEGMENT_BYTES_YOUNG;
-use crate::model::subject::Each;
 use crate::storage::buffer::Buffer;
 use crate::storage::frame::FrameSeed;
 use crate::storage::segment::{HEADER_BYTES, Predecessor, Reason, SEAL_BYTES, Seal, Segment, SegmentHeader};
@@ -90,7 +89,9 @@ impl Core {
                 let mut commit = self.commit();
                 commit.buffer = Buffer::new(FrameSeed::of(&new.header), self.epoch, HEADER_BYTES);
                 commit.vouched = commit.vouched.max(placed);
-                commit.numbers = Each::default();
+                // They keep their room: the next segment names about as many.
+                commit.numbers.tasks.clear();
+                commit.numbers.notes.clear();
                 commit.active = Arc::clone(&new);
                 // All that was placed is published: what this segment changed is complete.
                 self.tasks.write().expect("no reader panics").seal(old.header.number);

@@ -40,6 +40,11 @@ impl Json {
         &self.0
     }
 
+    /// The text, without a copy of it.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// Whether it says `null`, which as an output means no output.
     pub(crate) fn is_null(&self) -> bool {
         self.0.trim_matches([' ', '\t', '\n', '\r']) == "null"

@@ -6,11 +6,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::model::slot::Slot;
 use crate::model::subject::Realm;
 
 /// A copy of this many parts is cheap, and so is one of the parts, which is made where the other has it, too.
 const SHARDS: usize = 256;
+
+/// Those of one hash: hardly ever more than one, which needs no memory of its own.
+type Same = SmallVec<[Held; 1]>;
 
 /// One task or note of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +30,7 @@ pub(crate) struct Held {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layer {
     /// By the highest byte of the hash, all of them or, where nothing was put in, none; those of one hash by realm and key.
-    shards: Vec<Arc<BTreeMap<u64, Vec<Held>>>>,
+    shards: Vec<Arc<BTreeMap<u64, Same>>>,
 }
 
 impl Held {
@@ -51,8 +56,7 @@ impl Layer {
             self.shards = vec![Arc::default(); SHARDS];
         }
         let shard = self.shards.get_mut(shard_of(new.hash)).expect("there is a shard for each byte");
-        // Hardly ever do two have the same hash.
-        let same = Arc::make_mut(shard).entry(new.hash).or_insert_with(|| Vec::with_capacity(1));
+        let same = Arc::make_mut(shard).entry(new.hash).or_default();
         match same.binary_search_by(|held| held.place().cmp(&new.place())) {
             Ok(n) => {
                 if let Some(held) = same.get_mut(n) {
@@ -71,7 +75,7 @@ impl Layer {
 
     /// All of a hash, in order.
     pub(crate) fn of(&self, hash: u64) -> &[Held] {
-        self.shards.get(shard_of(hash)).and_then(|shard| shard.get(&hash)).map_or(&[], Vec::as_slice)
+        self.shards.get(shard_of(hash)).and_then(|shard| shard.get(&hash)).map_or(&[], SmallVec::as_slice)
     }
 
     /// All from a hash on, in order.

@@ -2,10 +2,14 @@
 //!
 //! Invariant: what is held of a task or note is what was put last. So whoever keeps one puts in all that changes.
 //!
-//! Two generations: the young one takes what is put and what is found in the old one; when it has half of the memory it becomes
-//! the old one, and what only the one before had is forgotten. What both have, the young one is right about.
+//! Which of them goes for another is quick_cache's to say: a CLOCK-Pro (Jiang and others, USENIX ATC 2005) that counts uses as
+//! S3-FIFO does (Yang and others, "FIFO queues are all you need for cache eviction", SOSP 2023). They go one by one: nobody
+//! pays for many at once.
 
-use std::collections::HashMap;
+use std::hash::RandomState;
+
+use quick_cache::unsync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
 
 use crate::model::layer::Held;
 use crate::model::slot::{Live, Slot};
@@ -20,38 +24,48 @@ const KEYED_BYTES: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Warm {
     /// By hash; of two subjects with the same hash the one that was put last.
-    young: HashMap<u64, Held>,
-    old: HashMap<u64, Held>,
-    /// What the young generation takes, roughly.
+    slots: Cache<u64, Weighed, Noted, RandomState>,
+}
+
+/// A slot, and what it takes, roughly, in bytes. That is noted so that nobody looks into one that is cold.
+#[derive(Debug, Clone)]
+struct Weighed {
+    held: Held,
     bytes: usize,
-    bytes_max: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Noted;
+
+impl Weighter<u64, Weighed> for Noted {
+    fn weight(&self, _: &u64, slot: &Weighed) -> u64 {
+        slot.bytes as u64
+    }
 }
 
 impl Warm {
     /// An empty one that takes so many bytes, roughly.
-    pub(crate) fn new(bytes: usize) -> Warm {
-        Warm { young: HashMap::new(), old: HashMap::new(), bytes: 0, bytes_max: bytes / 2 }
+    pub(crate) fn new(bytes: u64) -> Warm {
+        let options = OptionsBuilder::new()
+            .weight_capacity(bytes)
+            // Of so many that have gone it is known that they were here; memory is taken only as it fills.
+            .estimated_items_capacity(usize::try_from(bytes).unwrap_or(usize::MAX) / SLOT_BYTES)
+            .build()
+            .expect("both are said");
+        Warm { slots: Cache::with_options(options, Noted, RandomState::new(), DefaultLifecycle::default()) }
     }
 
     /// What was put last of a task or note, unless it is forgotten.
-    pub(crate) fn get(&mut self, hash: u64, realm: Realm, key: &str) -> Option<Held> {
-        if !self.young.contains_key(&hash) {
-            let held = self.old.remove(&hash)?;
-            self.put(held);
-        }
-        let of_hash = self.young.get(&hash).or_else(|| self.old.get(&hash));
-        of_hash.filter(|held| held.is(realm, key)).cloned()
+    pub(crate) fn get(&self, hash: u64, realm: Realm, key: &str) -> Option<Held> {
+        let slot = self.slots.get(&hash)?;
+        slot.held.is(realm, key).then(|| slot.held.clone())
     }
 
     /// Puts a task or note in, or in the place of what was known of it.
     pub(crate) fn put(&mut self, held: Held) {
-        self.bytes += bytes_of(&held);
-        if let Some(before) = self.young.insert(held.hash, held) {
-            self.bytes -= bytes_of(&before);
-        }
-        if self.bytes > self.bytes_max {
-            (self.old, self.bytes) = (std::mem::take(&mut self.young), 0);
-        }
+        let (hash, bytes) = (held.hash, bytes_of(&held));
+        // One that is too large is not taken, and takes the place of the one before all the same.
+        self.slots.insert(hash, Weighed { held, bytes });
     }
 }
 
@@ -72,6 +86,7 @@ fn bytes_of(held: &Held) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::sync::Arc;
 
     use super::*;
@@ -84,13 +99,13 @@ mod tests {
         Held { hash, realm: Realm::Notes, key: Arc::from(key), slot: Arc::new(slot) }
     }
 
-    fn seq(warm: &mut Warm, hash: u64, key: &str) -> Option<u64> {
+    fn seq(warm: &Warm, hash: u64, key: &str) -> Option<u64> {
         warm.get(hash, Realm::Notes, key).map(|held| held.slot.seq.0)
     }
 
     #[test]
     fn what_was_put_last_is_there_or_nothing_is() {
-        let mut warm = Warm::new(40 * (SLOT_BYTES + 10));
+        let mut warm = Warm::new(40 * (SLOT_BYTES as u64 + 10));
         let mut last = HashMap::new();
         for n in 1..=10_000_u64 {
             // Some come again soon, some late, and three keys share each of the hashes.
@@ -99,9 +114,9 @@ mod tests {
             warm.put(held(of / 3, &key, n, "1"));
             last.insert(of, n);
             let asked = (n * 7) % 97;
-            let found = seq(&mut warm, asked / 3, &format!("k{asked}"));
+            let found = seq(&warm, asked / 3, &format!("k{asked}"));
             assert!(found.is_none() || found == last.get(&asked).copied(), "{asked} after {n}: {found:?}");
-            assert_eq!(seq(&mut warm, of / 3, &key), Some(n), "it was put just now");
+            assert_eq!(seq(&warm, of / 3, &key), Some(n), "it was put just now");
         }
         assert!(warm.get(0, Realm::Tasks, "k0").is_none(), "a note is no task");
     }
@@ -112,14 +127,23 @@ mod tests {
         let text = format!("{:?}", "x".repeat(10_000));
         for n in 0..1000 {
             warm.put(held(n, "a", n, &text));
-            assert_eq!(seq(&mut warm, 7.min(n), "a"), Some(7.min(n)), "it is asked for again and again");
-            let all = warm.young.values().chain(warm.old.values());
-            let bytes: usize = all.map(bytes_of).sum();
-            assert!(bytes <= (1 << 20) + 11_000, "{bytes} after {n}");
-            assert_eq!(warm.bytes, warm.young.values().map(bytes_of).sum::<usize>());
+            assert_eq!(seq(&warm, 7.min(n), "a"), Some(7.min(n)), "it is asked for again and again");
+            let bytes: usize = warm.slots.iter().map(|(_, slot)| bytes_of(&slot.held)).sum();
+            assert!(bytes <= 1 << 20, "{bytes} after {n}");
+            assert_eq!(warm.slots.weight(), bytes as u64);
         }
-        assert_eq!(seq(&mut warm, 8, "a"), None, "it was forgotten");
-        assert_eq!(seq(&mut warm, 999, "a"), Some(999));
+        let kept = (0..1000).filter(|&n| seq(&warm, n, "a").is_some()).count();
+        assert!((90..110).contains(&kept), "{kept} of 10 KB each in a megabyte");
+    }
+
+    #[test]
+    fn what_is_too_large_takes_the_place_of_what_was_there_and_is_not_kept() {
+        let mut warm = Warm::new(1 << 20);
+        warm.put(held(1, "a", 1, "1"));
+        warm.put(held(2, "b", 2, "1"));
+        warm.put(held(1, "a", 3, &format!("{:?}", "x".repeat(2 << 20))));
+        assert_eq!(seq(&warm, 1, "a"), None, "an older one is wrong by now");
+        assert_eq!(seq(&warm, 2, "b"), Some(2));
     }
 
     #[test]
@@ -127,6 +151,13 @@ mod tests {
         let mut warm = Warm::new(0);
         warm.put(held(1, "a", 1, "1"));
         warm.put(held(2, "a", 2, "1"));
-        assert_eq!(seq(&mut warm, 1, "a"), None);
+        assert_eq!(seq(&warm, 1, "a"), None);
+    }
+
+    #[test]
+    fn as_much_as_can_be_said_takes_no_memory_before_there_is_something() {
+        let mut warm = Warm::new(u64::MAX);
+        warm.put(held(1, "a", 1, "1"));
+        assert_eq!(seq(&warm, 1, "a"), Some(1));
     }
 }

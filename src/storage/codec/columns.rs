@@ -3,6 +3,7 @@
 //! Each column holds one field of the events that have it, so that an absent field costs nothing and equal things
 //! lie side by side. Byte layout in docs/format.md. Invariant: `event_bytes_max` is never less than what an event takes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bincode::{BorrowDecode, Encode};
@@ -100,7 +101,7 @@ pub(super) struct Rare<Text> {
     pub extras: Vec<(u16, u16, Vec<u8>)>,
 }
 
-impl Body<String> {
+impl Body<Arc<str>> {
     /// Takes the events out and leaves the room.
     fn clear(&mut self) {
         let Body {
@@ -212,8 +213,8 @@ pub(crate) struct Stored {
 /// Collects events into columns.
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
-    body: Body<String>,
-    words: std::collections::HashMap<String, u32>,
+    body: Body<Arc<str>>,
+    words: HashMap<Arc<str>, u32>,
     last_at: u64,
 }
 
@@ -242,7 +243,7 @@ impl Columns {
         body.heads.push(head);
         body.moves.push(state(entry.from) << 4 | state(event.to));
         match named {
-            Named::New(_, key) => body.ids.push(key.to_string()),
+            Named::New(_, key) => body.ids.push(Arc::clone(key)),
             Named::Known(_, number) => body.numbers.push(*number),
             Named::Control => {}
         }
@@ -269,14 +270,14 @@ impl Columns {
         }
         if let Some(json) = event.output.set().or(event.value.as_ref()) {
             flags |= HAS_OUTPUT;
-            body.outputs.push(json.as_str().to_owned());
+            body.outputs.push(json.shared());
         }
         match &event.error {
             Change::Keep => {}
             Change::Clear => flags |= CLEARS_ERROR,
             Change::Set(text) => {
                 flags |= HAS_ERROR;
-                body.errors.push(text.clone());
+                body.errors.push(Arc::from(text.as_str()));
             }
         }
         if let Some(actor) = &event.actor {
@@ -306,7 +307,7 @@ impl Columns {
         if let (Some(key), Some(digest)) = (&event.key, links.digest) {
             let back = if links.key_back == Seq::ZERO { 0 } else { entry.seq.0 - links.key_back.0 };
             let rare = self.rare();
-            rare.keys.push(key.clone());
+            rare.keys.push(Arc::from(key.as_str()));
             rare.key_backs.push(back);
             rare.digests.push(digest);
         }
@@ -339,7 +340,7 @@ impl Columns {
         rare.time_masks.push(mask);
     }
 
-    fn rare(&mut self) -> &mut Rare<String> {
+    fn rare(&mut self) -> &mut Rare<Arc<str>> {
         self.body.rare.get_or_insert_default()
     }
 
@@ -349,8 +350,9 @@ impl Columns {
             return number;
         }
         let number = u32::try_from(self.body.words.len()).expect("a frame has fewer than 2^32 words");
-        self.body.words.push(text.to_owned());
-        self.words.insert(text.to_owned(), number);
+        let text = Arc::from(text);
+        self.body.words.push(Arc::clone(&text));
+        self.words.insert(text, number);
         number
     }
 
