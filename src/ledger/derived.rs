@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::floor;
+use crate::ledger::fold::fold;
 use crate::ledger::segments::{Home, Segments};
-use crate::ledger::tasks::{End, Part, Tasks, Unfolded};
+use crate::ledger::tasks::{End, Part, Tasks};
 use crate::model::seq::Seq;
-use crate::storage::decoder::LogEntry;
-use crate::storage::log::{At, replay_sealed};
+use crate::storage::log::replay_sealed;
 use crate::storage::names;
 use crate::storage::segment::{FramePlace, Predecessor, Segment};
 use crate::storage::table::check::check;
@@ -120,14 +120,13 @@ fn fold_once(
         match index_of(home, segment, &named, unfit) {
             Some(index) => tasks.pass(index),
             None => {
-                let mut broken = None;
-                let replayed =
-                    replay_sealed(segment, &named, &mut |stored, at| fold_one(&mut tasks, stored, at, &mut broken));
-                if let Some(broken) = broken {
-                    unfit.push(broken);
-                    return Ok(None);
+                match fold(&mut tasks, segment, &mut |visit| replay_sealed(segment, &named, visit))? {
+                    Ok(found) => gaps.extend(found.into_iter().map(|gap| (segment.path.clone(), gap))),
+                    Err(broken) => {
+                        unfit.push(broken);
+                        return Ok(None);
+                    }
                 }
-                gaps.extend(replayed?.into_iter().map(|gap| (segment.path.clone(), gap)));
                 tasks.seal(segment.header.number);
                 let part = tasks.parts().first().cloned().expect("it was sealed just now");
                 if tasks.layers() > LAYERS_MAX
@@ -141,22 +140,6 @@ fn fold_once(
         }
     }
     Ok(Some(tasks))
-}
-
-/// Folds an entry of the log. Where a table cannot be read, that is told apart from what is wrong with the log.
-///
-/// # Errors
-/// The entry does not follow what is before it.
-pub(crate) fn fold_one(tasks: &mut Tasks, stored: &LogEntry, at: At<'_>, broken: &mut Option<Unfit>) -> Result<()> {
-    let damaged = |what: String| Error::damaged(&at.segment.path, at.offset, Some(stored.entry.seq), what);
-    tasks.replay(&stored.entry, &stored.origin).map_err(|unfolded| match unfolded {
-        Unfolded::Entry(unfoldable) => damaged(format!("an entry cannot follow what is before it: {}", unfoldable.0)),
-        Unfolded::Unfit(unfit) => {
-            let what = format!("what is before an entry cannot be read: {}", unfit.what);
-            *broken = Some(unfit);
-            damaged(what)
-        }
-    })
 }
 
 /// The newest snapshot that fits of those that end with one of the first `count` segments, and the position of that.

@@ -12,6 +12,8 @@ mod segments;
 
 mod floor;
 
+mod fold;
+
 mod derived;
 
 mod log;

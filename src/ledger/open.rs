@@ -15,8 +15,9 @@ use crate::ledger::bell::Bell;
 use crate::ledger::core::{Commit, Core, Start};
 use crate::ledger::create::{Unborn, create, has_ledger, inspect, parent_of, remove_if_there};
 use crate::ledger::cut;
-use crate::ledger::derived::{self, Sealed, fold_one, fold_sealed};
+use crate::ledger::derived::{self, Sealed, fold_sealed};
 use crate::ledger::floor;
+use crate::ledger::fold::fold;
 use crate::ledger::gate::Gate;
 use crate::ledger::log::LogView;
 use crate::ledger::options::Options;
@@ -129,17 +130,20 @@ fn load(dir: &Path, options: &Options, access: Access, beside: &dyn Fn(&Mark) ->
     loop {
         let Sealed { mut tasks, mut gaps, mut unfit } =
             fold_sealed(&home, &segments, segments.len() - 1, keep, &known_unfit)?;
-        let mut broken = None;
-        let end = replay_last(&last, evidence, &mut |stored, at| match stored.entry.seq > shown {
-            true => Ok(()),
-            false => fold_one(&mut tasks, stored, at, &mut broken),
+        let folded = fold(&mut tasks, &last, &mut |visit| {
+            replay_last(&last, evidence, &mut |stored, offset| match stored.entry.seq > shown {
+                true => Ok(()),
+                false => visit(stored, offset),
+            })
         });
-        if let Some(broken) = broken {
-            unfit.push(broken);
-            known_unfit = unfit;
-            continue;
-        }
-        let end = end?;
+        let end = match folded? {
+            Ok(end) => end,
+            Err(broken) => {
+                unfit.push(broken);
+                known_unfit = unfit;
+                continue;
+            }
+        };
         gaps.extend(end.last.gaps.iter().map(|gap| (last.path.clone(), gap.clone())));
         return Ok(Loaded { identity, inode, mark, writer, home, segments, last, tasks, end, gaps, unfit });
     }

@@ -190,11 +190,42 @@ impl Tasks {
         }
     }
 
-    /// Folds one stored entry.
+    /// Has fetched what says where tables know something.
+    pub(crate) fn will_ask(&self) {
+        for part in &*self.parts {
+            if let Part::Table(table) = part {
+                table.will_ask();
+            }
+        }
+    }
+
+    /// Has fetched what [`Tasks::replay`] would read for an entry, and says which part may know of it first: none before it does.
+    ///
+    /// # Errors
+    /// A table cannot be read.
+    pub(crate) fn will_replay(&self, entry: &Entry) -> Result<usize, Unfit> {
+        let Some((realm, key)) = entry.about().filter(|_| entry.version != Some(1)) else { return Ok(0) };
+        let hash = self.hash_of(realm, key);
+        if self.recent(hash, realm, key).is_some() {
+            return Ok(0);
+        }
+        for (n, part) in self.parts.iter().enumerate() {
+            let may = match part {
+                Part::Layer { layer, .. } => layer.get(hash, realm, key).is_some(),
+                Part::Table(table) => table.will_find(hash)?,
+            };
+            if may {
+                return Ok(n);
+            }
+        }
+        Ok(self.parts.len())
+    }
+
+    /// Folds one stored entry. Of a task or note that was not changed since the last part, those before `from` know nothing.
     ///
     /// # Errors
     /// The entry does not follow what is there, or that cannot be read.
-    pub(crate) fn replay(&mut self, entry: &Entry, origin: &Origin) -> Result<(), Unfolded> {
+    pub(crate) fn replay(&mut self, entry: &Entry, origin: &Origin, from: usize) -> Result<(), Unfolded> {
         if entry.seq != self.head.next() {
             return Err(Unfolded::Entry(Unfoldable("its seq is not the next one")));
         }
@@ -204,9 +235,10 @@ impl Tasks {
         };
         let hash = self.hash_of(realm, key);
         // One that says it is the first needs no look at the tables, which cost more the more of them do not have it.
-        let before = match entry.version {
-            Some(1) => self.recent(hash, realm, key).cloned(),
-            _ => self.find(hash, realm, key)?,
+        let before = match (self.recent(hash, realm, key), entry.version) {
+            (Some(held), _) => Some(held.clone()),
+            (None, Some(1)) => None,
+            (None, _) => find_in(self.parts.get(from..).unwrap_or_default(), hash, realm, key)?,
         };
         let slot = Slot::after(before.as_ref().map(|held| &*held.slot), entry, origin).map_err(Unfolded::Entry)?;
         let class = before.as_ref().map(|held| Class::of(realm, held.slot.live.as_ref()));

@@ -228,7 +228,7 @@ fn tasks_at(log: &LogView, last: Seq, unfit: &[Unfit]) -> Result<(Tasks, bool)> 
             if stored.entry.seq > last {
                 break;
             }
-            match tasks.replay(&stored.entry, &stored.origin) {
+            match tasks.replay(&stored.entry, &stored.origin, 0) {
                 Ok(()) => splits_a_batch = !stored.origin.last,
                 Err(Unfolded::Unfit(unfit)) => {
                     broken = Some(unfit);

@@ -138,12 +138,8 @@ impl LogEnd {
     }
 }
 
-/// Where an entry stands, for messages.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct At<'a> {
-    pub segment: &'a Segment,
-    pub offset: u64,
-}
+/// What is shown the entries of a segment, each with the byte at which its frame begins.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(LogEntry, u64) -> Result<()>;
 
 /// What may be said against the end of a log.
 #[derive(Debug, Clone, Copy)]
@@ -156,11 +152,7 @@ pub(crate) enum Evidence<'a> {
 }
 
 /// Walks a segment, shows the entries of whole batches in order to `visit`, and keeps where its frames are.
-fn replay(
-    segment: &Segment,
-    limit: u64,
-    visit: &mut dyn FnMut(&LogEntry, At<'_>) -> Result<()>,
-) -> Result<(WalkEnd, Decoder)> {
+fn replay(segment: &Segment, limit: u64, visit: Visit<'_>) -> Result<(WalkEnd, Decoder)> {
     let mut places = Vec::new();
     let mut decoder = Decoder::new(segment);
     let walked = walk(segment, Position::start_of(segment), limit, &mut |frame| {
@@ -168,7 +160,7 @@ fn replay(
             places.push(FramePlace { first: frame.header.first, offset: frame.offset, at: frame.header.at });
         }
         for entry in decoder.decode(segment, &frame)? {
-            visit(&entry, At { segment, offset: frame.offset })?;
+            visit(entry, frame.offset)?;
         }
         Ok(())
     })?;
@@ -191,7 +183,7 @@ pub(crate) fn find_frames(segment: &Segment) -> Result<()> {
 pub(crate) fn replay_sealed(
     segment: &Segment,
     named: &Predecessor,
-    visit: &mut dyn FnMut(&LogEntry, At<'_>) -> Result<()>,
+    visit: Visit<'_>,
 ) -> Result<Vec<std::ops::Range<u64>>> {
     let (mut walked, _) = replay(segment, named.end, visit)?;
     let behind = check_sealed(segment, &walked, named)?;
@@ -203,11 +195,7 @@ pub(crate) fn replay_sealed(
 ///
 /// # Errors
 /// Damage to what was vouched for, a later format, or what reading or `visit` says.
-pub(crate) fn replay_last(
-    segment: &Segment,
-    evidence: Evidence<'_>,
-    visit: &mut dyn FnMut(&LogEntry, At<'_>) -> Result<()>,
-) -> Result<LogEnd> {
+pub(crate) fn replay_last(segment: &Segment, evidence: Evidence<'_>, visit: Visit<'_>) -> Result<LogEnd> {
     let (walked, decoder) = replay(segment, segment.header.area_end(), visit)?;
     let Judged { watermark, epoch } = judge(segment, &walked, evidence)?;
     Ok(LogEnd { last: walked, watermark, epoch, named: decoder.named })

@@ -188,6 +188,12 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
     /// The system's error.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// Says that these bytes will be read soon, so that they may be fetched meanwhile. A hint: it neither waits nor fails, and an
+    /// implementation may leave it out.
+    fn will_read(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Writes at most `buf.len()` bytes at byte `offset`, growing the file where needed; may write fewer.
     ///
     /// # Errors

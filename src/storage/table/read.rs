@@ -148,6 +148,24 @@ impl Table {
         Ok(kept.map_or_else(|| Arc::clone(&read), |kept| Arc::clone(kept.get_or_init(|| Arc::clone(&read)))))
     }
 
+    /// Has fetched what says where a record is.
+    pub(crate) fn will_ask(&self) {
+        let header = &self.header;
+        let parts = [
+            (1 + header.blocks, header.fence_blocks().min(FENCE_BLOCKS_KEPT)),
+            (header.filter_from(), header.filter_bytes().div_ceil(FILTER_BYTES as u64)),
+        ];
+        for (first, blocks) in parts {
+            self.will_read(first, blocks);
+        }
+    }
+
+    pub(super) fn will_read(&self, first: u64, blocks: u64) {
+        if blocks > 0 {
+            self.file.will_read(first * BLOCK_BYTES as u64, blocks * BLOCK_BYTES as u64);
+        }
+    }
+
     /// The filter of an index; empty for a snapshot.
     ///
     /// # Errors

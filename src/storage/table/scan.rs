@@ -36,6 +36,19 @@ impl Table {
         Ok(None)
     }
 
+    /// Has fetched what [`Table::find`] would read for a hash. Whether there may be such a record.
+    ///
+    /// # Errors
+    /// A block cannot be read.
+    pub(crate) fn will_find(&self, hash: u64) -> Result<bool, Unfit> {
+        if self.header.kind == TableKind::Index && !may_hold(self.filter()?, hash) {
+            return Ok(false);
+        }
+        // A record may reach into the next block.
+        self.will_read(1 + self.first_block_from(hash)?.saturating_sub(1), 2);
+        Ok(true)
+    }
+
     /// All records of some classes from a hash on, in order.
     pub(crate) fn scan(self: &Arc<Self>, from: u64, classes: Classes) -> Scan {
         Scan { table: Arc::clone(self), from, classes, cursor: None, started: false, fences: None }
