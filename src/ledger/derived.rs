@@ -120,7 +120,7 @@ fn fold_once(
         match index_of(home, segment, &named, unfit) {
             Some(index) => tasks.pass(index),
             None => {
-                match fold(&mut tasks, segment, &mut |visit| replay_sealed(segment, &named, visit))? {
+                match fold(&mut tasks, &segment.path, &mut |visit| replay_sealed(segment, &named, visit))? {
                     Ok(found) => gaps.extend(found.into_iter().map(|gap| (segment.path.clone(), gap))),
                     Err(broken) => {
                         unfit.push(broken);

@@ -1,43 +1,48 @@
-//! Folding the entries of a segment as it is read, a piece of it at a time: what tables know of a piece is asked of the disk at once,
-//! since one answer after the other takes a disk much longer.
+//! Folding the entries of a segment as it is read, a piece of it at a time: what tables will be asked about a piece is said to the
+//! disk beforehand, which answers many questions at once in a few times what one takes.
 //!
 //! Invariants: entries are folded in their order, and what is wrong with one is told before anything that comes behind it.
-//! Memory holds one piece.
+//! Tables are asked for nothing that they would not be asked for one by one. Memory holds a piece of bounded size.
+
+use std::collections::HashSet;
+use std::iter;
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::ledger::tasks::{Tasks, Unfolded};
+use crate::storage::codec::columns::event_bytes_max;
 use crate::storage::decoder::LogEntry;
 use crate::storage::log::Visit;
-use crate::storage::segment::Segment;
 use crate::storage::table::read::Unfit;
 
 /// A piece has so many entries at most.
 const PIECE_ENTRIES: usize = 4096;
-/// A piece goes over so many bytes of the segment, and one frame, at most.
-const PIECE_BYTES: u64 = 1 << 20;
+/// The texts of a piece take so many bytes, and what one entry takes, at most.
+const PIECE_BYTES: usize = 1 << 20;
 
-/// Folds what `replay` shows of a segment, and says what that came to; or which table cannot be read.
+/// Folds what `replay` shows of the segment with this path, and says what that came to; or which table cannot be read.
 ///
 /// # Errors
 /// An entry does not follow what is before it; what `replay` says.
 pub(crate) fn fold<T>(
     tasks: &mut Tasks,
-    segment: &Segment,
+    path: &Path,
     replay: &mut dyn FnMut(Visit<'_>) -> Result<T>,
 ) -> Result<std::result::Result<T, Unfit>> {
-    let mut piece = Vec::new();
+    let (mut piece, mut bytes) = (Vec::new(), 0);
     let mut broken = None;
-    tasks.will_ask();
     let replayed = replay(&mut |stored, offset| {
-        piece.push((stored, offset));
-        let first = piece.first().map_or(offset, |(_, first)| *first);
-        if piece.len() < PIECE_ENTRIES && offset - first < PIECE_BYTES {
-            return Ok(());
+        if piece.len() == PIECE_ENTRIES || bytes >= PIECE_BYTES {
+            bytes = 0;
+            fold_piece(tasks, path, std::mem::take(&mut piece), &mut broken)?;
         }
-        fold_piece(tasks, segment, std::mem::take(&mut piece), &mut broken)
+        let key = stored.entry.about().map_or("", |(_, key)| key);
+        bytes += event_bytes_max(key, &stored.entry.event);
+        piece.push((stored, offset));
+        Ok(())
     });
     // Also where it ended with an error: this is before it.
-    let rest = fold_piece(tasks, segment, piece, &mut broken);
+    let rest = fold_piece(tasks, path, piece, &mut broken);
     match broken {
         Some(unfit) => Ok(Err(unfit)),
         None => rest.and(replayed).map(Ok),
@@ -45,16 +50,10 @@ pub(crate) fn fold<T>(
 }
 
 /// Folds entries, each with its byte. Where a table cannot be read, that is told apart from what is wrong with the log.
-fn fold_piece(
-    tasks: &mut Tasks,
-    segment: &Segment,
-    piece: Vec<(LogEntry, u64)>,
-    broken: &mut Option<Unfit>,
-) -> Result<()> {
-    // What cannot be read is told when it is needed.
-    let parts: Vec<usize> = piece.iter().map(|(stored, _)| tasks.will_replay(&stored.entry).unwrap_or(0)).collect();
-    for ((stored, offset), part) in piece.into_iter().zip(parts) {
-        let damaged = |what: String| Error::damaged(&segment.path, offset, Some(stored.entry.seq), what);
+fn fold_piece(tasks: &mut Tasks, path: &Path, piece: Vec<(LogEntry, u64)>, broken: &mut Option<Unfit>) -> Result<()> {
+    let parts = first_parts(tasks, &piece);
+    for ((stored, offset), part) in piece.into_iter().zip(parts.into_iter().chain(iter::repeat(0))) {
+        let damaged = |what: String| Error::damaged(path, offset, Some(stored.entry.seq), what);
         tasks.replay(&stored.entry, &stored.origin, part).map_err(|unfolded| match unfolded {
             Unfolded::Entry(it) => damaged(format!("an entry cannot follow what is before it: {}", it.0)),
             Unfolded::Unfit(unfit) => {
@@ -65,4 +64,67 @@ fn fold_piece(
         })?;
     }
     Ok(())
+}
+
+/// For each entry the first part that may know what it is about, after telling the disk what will be read for that; up to the
+/// first for which a table cannot be read, which is told when it is folded.
+fn first_parts(tasks: &Tasks, piece: &[(LogEntry, u64)]) -> Vec<usize> {
+    let mut seen = HashSet::new();
+    let looks: Vec<Option<u64>> = piece
+        .iter()
+        // What an entry before it in the piece is about is known by then.
+        .map(|(stored, _)| stored.entry.about().filter(|about| seen.insert(*about)).and(tasks.look_for(&stored.entry)))
+        .collect();
+    if looks.iter().any(Option::is_some) {
+        tasks.hint_guides();
+    }
+    looks.into_iter().map_while(|hash| hash.map_or(Some(0), |hash| tasks.hint_look(hash).ok())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::entry::Entry;
+    use crate::model::event::Event;
+    use crate::model::seq::Seq;
+    use crate::model::slot::Origin;
+
+    fn entry(seq: u64) -> LogEntry {
+        let (seq, back) = (Seq(seq), Seq(seq - 1));
+        let (task, version) = (Some("a".to_owned()), Some(seq.0));
+        let (from, event) = match seq.0 {
+            1 => (None, Event::created()),
+            _ => (Event::created().state(), Event::updated()),
+        };
+        let entry = Entry { seq, task, note: None, version, at: 1, said: None, from, event };
+        let origin = Origin { batch: seq, last: true, epoch: 1, back, key_back: Seq::ZERO, digest: None };
+        LogEntry { entry, origin }
+    }
+
+    /// What folding these entries comes to where the log cannot be read behind them, and how far it is folded.
+    fn folded(seqs: &mut dyn Iterator<Item = u64>) -> (String, Seq) {
+        let mut tasks = Tasks::new([0; 16]);
+        let ended = fold(&mut tasks, Path::new("log"), &mut |visit| {
+            for seq in &mut *seqs {
+                visit(entry(seq), 8 * seq)?;
+            }
+            Err::<(), _>(Error::damaged(Path::new("log"), None, None, "the log ends here"))
+        });
+        (ended.expect_err("it does not end well").to_string(), tasks.head)
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_entry_is_told_before_what_comes_behind_it() {
+        let piece = PIECE_ENTRIES as u64;
+        for last in [0, 1, 7, piece - 1, piece, piece + 1, 2 * piece + 1] {
+            let (told, head) = folded(&mut (1..=last));
+            assert!(told.contains("the log ends here") && head == Seq(last), "{last}: {told}, folded to {head}");
+            // One is missing, and one or many are behind it: it is neither the log's end that is told nor what is there.
+            for behind in [1, 2 * piece] {
+                let (told, head) = folded(&mut (1..=last).chain(last + 2..last + 2 + behind));
+                let named = told.contains("its seq is not the next one") && told.contains(&(last + 2).to_string());
+                assert!(named && head == Seq(last), "{last}, then {behind}: {told}, folded to {head}");
+            }
+        }
+    }
 }

@@ -130,7 +130,7 @@ fn load(dir: &Path, options: &Options, access: Access, beside: &dyn Fn(&Mark) ->
     loop {
         let Sealed { mut tasks, mut gaps, mut unfit } =
             fold_sealed(&home, &segments, segments.len() - 1, keep, &known_unfit)?;
-        let folded = fold(&mut tasks, &last, &mut |visit| {
+        let folded = fold(&mut tasks, &last.path, &mut |visit| {
             replay_last(&last, evidence, &mut |stored, offset| match stored.entry.seq > shown {
                 true => Ok(()),
                 false => visit(stored, offset),

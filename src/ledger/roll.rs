@@ -11,6 +11,7 @@ use crate::ledger::options::Options;
 use crate::ledger::primitives::MutexGuard;
 use crate::ledger::spare;
 use crate::model::limits::SEGMENT_BYTES_YOUNG;
+use crate::model::subject::Each;
 use crate::storage::buffer::Buffer;
 use crate::storage::frame::FrameSeed;
 use crate::storage::segment::{HEADER_BYTES, Predecessor, Reason, SEAL_BYTES, Seal, Segment, SegmentHeader};
@@ -89,9 +90,13 @@ impl Core {
                 let mut commit = self.commit();
                 commit.buffer = Buffer::new(FrameSeed::of(&new.header), self.epoch, HEADER_BYTES);
                 commit.vouched = commit.vouched.max(placed);
-                // They keep their room: the next segment names about as many.
-                commit.numbers.tasks.clear();
-                commit.numbers.notes.clear();
+                let Each { tasks, notes } = &mut commit.numbers;
+                for numbers in [tasks, notes] {
+                    // They keep the room of as many: the next segment is likely to name about as many.
+                    let named = numbers.len();
+                    numbers.clear();
+                    numbers.shrink_to(named);
+                }
                 commit.active = Arc::clone(&new);
                 // All that was placed is published: what this segment changed is complete.
                 self.tasks.write().expect("no reader panics").seal(old.header.number);

@@ -190,29 +190,31 @@ impl Tasks {
         }
     }
 
-    /// Has fetched what says where tables know something.
-    pub(crate) fn will_ask(&self) {
+    /// The hash by which [`Tasks::replay`] looks into the parts for what an entry is about; `None` where it does not.
+    pub(crate) fn look_for(&self, entry: &Entry) -> Option<u64> {
+        let (realm, key) = entry.about()?;
+        let hash = self.hash_of(realm, key);
+        (entry.version != Some(1) && self.recent(hash, realm, key).is_none()).then_some(hash)
+    }
+
+    /// Says to the disk that what guides looks into tables will be read.
+    pub(crate) fn hint_guides(&self) {
         for part in &*self.parts {
             if let Part::Table(table) = part {
-                table.will_ask();
+                table.hint_guides();
             }
         }
     }
 
-    /// Has fetched what [`Tasks::replay`] would read for an entry, and says which part may know of it first: none before it does.
+    /// The first part that may know a hash: none before it does. Where that is a table, the disk is told what a look will read.
     ///
     /// # Errors
     /// A table cannot be read.
-    pub(crate) fn will_replay(&self, entry: &Entry) -> Result<usize, Unfit> {
-        let Some((realm, key)) = entry.about().filter(|_| entry.version != Some(1)) else { return Ok(0) };
-        let hash = self.hash_of(realm, key);
-        if self.recent(hash, realm, key).is_some() {
-            return Ok(0);
-        }
+    pub(crate) fn hint_look(&self, hash: u64) -> Result<usize, Unfit> {
         for (n, part) in self.parts.iter().enumerate() {
             let may = match part {
-                Part::Layer { layer, .. } => layer.get(hash, realm, key).is_some(),
-                Part::Table(table) => table.will_find(hash)?,
+                Part::Layer { layer, .. } => !layer.of(hash).is_empty(),
+                Part::Table(table) => table.hint_look(hash)?,
             };
             if may {
                 return Ok(n);

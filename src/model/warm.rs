@@ -3,8 +3,8 @@
 //! Invariant: what is held of a task or note is what was put last. So whoever keeps one puts in all that changes.
 //!
 //! Which of them goes for another is quick_cache's to say: a CLOCK-Pro (Jiang and others, USENIX ATC 2005) that counts uses as
-//! S3-FIFO does (Yang and others, "FIFO queues are all you need for cache eviction", SOSP 2023). They go one by one: nobody
-//! pays for many at once.
+//! S3-FIFO does (Yang and others, "FIFO queues are all you need for cache eviction", SOSP 2023). On average one goes for one
+//! that comes: none of the two generations of a simpler cache, of which one goes at once with all that is still used.
 
 use std::hash::RandomState;
 
@@ -15,7 +15,7 @@ use crate::model::layer::Held;
 use crate::model::slot::{Live, Slot};
 use crate::model::subject::Realm;
 
-/// What a slot takes beside its texts, roughly, in bytes: itself, two counts, its place in a map that is half full.
+/// What a slot takes beside its texts, roughly, in bytes: itself, two counts, its place in a list and in a table that finds it.
 const SLOT_BYTES: usize = 350;
 /// The same of a keyed event.
 const KEYED_BYTES: usize = 100;
@@ -24,20 +24,21 @@ const KEYED_BYTES: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Warm {
     /// By hash; of two subjects with the same hash the one that was put last.
-    slots: Cache<u64, Weighed, Noted, RandomState>,
+    slots: Cache<u64, Weighed, AsPut, RandomState>,
 }
 
-/// A slot, and what it takes, roughly, in bytes. That is noted so that nobody looks into one that is cold.
+/// A slot, and what it takes, roughly, in bytes. It is kept beside it so that nobody looks into one that is cold.
 #[derive(Debug, Clone)]
 struct Weighed {
     held: Held,
     bytes: usize,
 }
 
+/// Says what was found when it was put in.
 #[derive(Debug, Clone)]
-struct Noted;
+struct AsPut;
 
-impl Weighter<u64, Weighed> for Noted {
+impl Weighter<u64, Weighed> for AsPut {
     fn weight(&self, _: &u64, slot: &Weighed) -> u64 {
         slot.bytes as u64
     }
@@ -48,11 +49,11 @@ impl Warm {
     pub(crate) fn new(bytes: u64) -> Warm {
         let options = OptionsBuilder::new()
             .weight_capacity(bytes)
-            // Of so many that have gone it is known that they were here; memory is taken only as it fills.
+            // Of half as many that have gone it is known that they were here. Memory is taken only as it fills.
             .estimated_items_capacity(usize::try_from(bytes).unwrap_or(usize::MAX) / SLOT_BYTES)
             .build()
             .expect("both are said");
-        Warm { slots: Cache::with_options(options, Noted, RandomState::new(), DefaultLifecycle::default()) }
+        Warm { slots: Cache::with_options(options, AsPut, RandomState::new(), DefaultLifecycle::default()) }
     }
 
     /// What was put last of a task or note, unless it is forgotten.

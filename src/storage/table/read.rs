@@ -148,19 +148,19 @@ impl Table {
         Ok(kept.map_or_else(|| Arc::clone(&read), |kept| Arc::clone(kept.get_or_init(|| Arc::clone(&read)))))
     }
 
-    /// Has fetched what says where a record is.
-    pub(crate) fn will_ask(&self) {
-        let header = &self.header;
-        let parts = [
-            (1 + header.blocks, header.fence_blocks().min(FENCE_BLOCKS_KEPT)),
-            (header.filter_from(), header.filter_bytes().div_ceil(FILTER_BYTES as u64)),
-        ];
-        for (first, blocks) in parts {
-            self.will_read(first, blocks);
+    /// Says to the disk that filter and fences will be read, as far as they stay in memory and are not there yet.
+    pub(crate) fn hint_guides(&self) {
+        if self.filter.get().is_none() {
+            let blocks = self.header.filter_bytes().div_ceil(FILTER_BYTES as u64);
+            self.hint(self.header.filter_from(), blocks);
+        }
+        if self.fences.iter().all(|fences| fences.get().is_none()) {
+            self.hint(1 + self.header.blocks, self.fences.len() as u64);
         }
     }
 
-    pub(super) fn will_read(&self, first: u64, blocks: u64) {
+    /// Says to the disk that so many blocks will be read.
+    pub(super) fn hint(&self, first: u64, blocks: u64) {
         if blocks > 0 {
             self.file.will_read(first * BLOCK_BYTES as u64, blocks * BLOCK_BYTES as u64);
         }

@@ -36,16 +36,17 @@ impl Table {
         Ok(None)
     }
 
-    /// Has fetched what [`Table::find`] would read for a hash. Whether there may be such a record.
+    /// Whether there may be a record of this hash; if so, the disk is told what [`Table::find`] will most likely read for it. Reads
+    /// filter and fences itself.
     ///
     /// # Errors
     /// A block cannot be read.
-    pub(crate) fn will_find(&self, hash: u64) -> Result<bool, Unfit> {
+    pub(crate) fn hint_look(&self, hash: u64) -> Result<bool, Unfit> {
         if self.header.kind == TableKind::Index && !may_hold(self.filter()?, hash) {
             return Ok(false);
         }
         // A record may reach into the next block.
-        self.will_read(1 + self.first_block_from(hash)?.saturating_sub(1), 2);
+        self.hint(1 + self.first_block_from(hash)?.saturating_sub(1), 2);
         Ok(true)
     }
 
