@@ -17,7 +17,7 @@ use crate::ledger::options::Options;
 use crate::ledger::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, RwLock};
 use crate::ledger::segments::{Home, Segments};
 use crate::ledger::spare::Spare;
-use crate::ledger::tasks::{Part, Tasks, Untold, find_in};
+use crate::ledger::tasks::{Look, Part, Tasks, Untold, find_in};
 use crate::ledger::view::bad_json;
 use crate::model::entry::Entry;
 use crate::model::event::Event;
@@ -350,7 +350,7 @@ impl Core {
         if let Some(held) = self.warm().get(hash, realm, key) {
             return Ok(Some(held));
         }
-        let found = find_in(parts, hash, realm, key)?;
+        let found = find_in(parts, Look::default(), hash, realm, key)?;
         if let Some(held) = &found {
             let tasks = self.tasks.read().expect("no writer panics");
             // Unless it was changed meanwhile: then something newer is there, and nobody would put that in again.

@@ -9,14 +9,14 @@ use std::iter;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::ledger::tasks::{Tasks, Unfolded};
+use crate::ledger::tasks::{Look, Tasks, Unfolded};
 use crate::storage::codec::columns::event_bytes_max;
 use crate::storage::decoder::LogEntry;
 use crate::storage::log::Visit;
 use crate::storage::table::read::Unfit;
 
-/// A piece has so many entries at most.
-const PIECE_ENTRIES: usize = 4096;
+/// A piece has so many entries at most: about as many reads as a disk takes at once, and few enough to stay in the processor's cache.
+const PIECE_ENTRIES: usize = 512;
 /// The texts of a piece take so many bytes, and what one entry takes, at most.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -34,7 +34,7 @@ pub(crate) fn fold<T>(
     let replayed = replay(&mut |stored, offset| {
         if piece.len() == PIECE_ENTRIES || bytes >= PIECE_BYTES {
             bytes = 0;
-            fold_piece(tasks, path, std::mem::take(&mut piece), &mut broken)?;
+            fold_piece(tasks, path, &mut piece, &mut broken)?;
         }
         let key = stored.entry.about().map_or("", |(_, key)| key);
         bytes += event_bytes_max(key, &stored.entry.event);
@@ -42,7 +42,7 @@ pub(crate) fn fold<T>(
         Ok(())
     });
     // Also where it ended with an error: this is before it.
-    let rest = fold_piece(tasks, path, piece, &mut broken);
+    let rest = fold_piece(tasks, path, &mut piece, &mut broken);
     match broken {
         Some(unfit) => Ok(Err(unfit)),
         None => rest.and(replayed).map(Ok),
@@ -50,11 +50,16 @@ pub(crate) fn fold<T>(
 }
 
 /// Folds entries, each with its byte. Where a table cannot be read, that is told apart from what is wrong with the log.
-fn fold_piece(tasks: &mut Tasks, path: &Path, piece: Vec<(LogEntry, u64)>, broken: &mut Option<Unfit>) -> Result<()> {
-    let parts = first_parts(tasks, &piece);
-    for ((stored, offset), part) in piece.into_iter().zip(parts.into_iter().chain(iter::repeat(0))) {
+fn fold_piece(
+    tasks: &mut Tasks,
+    path: &Path,
+    piece: &mut Vec<(LogEntry, u64)>,
+    broken: &mut Option<Unfit>,
+) -> Result<()> {
+    let starts = looks(tasks, piece).into_iter().chain(iter::repeat(Look::default()));
+    for ((stored, offset), start) in piece.drain(..).zip(starts) {
         let damaged = |what: String| Error::damaged(path, offset, Some(stored.entry.seq), what);
-        tasks.replay(&stored.entry, &stored.origin, part).map_err(|unfolded| match unfolded {
+        tasks.replay(&stored.entry, &stored.origin, start).map_err(|unfolded| match unfolded {
             Unfolded::Entry(it) => damaged(format!("an entry cannot follow what is before it: {}", it.0)),
             Unfolded::Unfit(unfit) => {
                 let what = format!("what is before an entry cannot be read: {}", unfit.what);
@@ -66,19 +71,20 @@ fn fold_piece(tasks: &mut Tasks, path: &Path, piece: Vec<(LogEntry, u64)>, broke
     Ok(())
 }
 
-/// For each entry the first part that may know what it is about, after telling the disk what will be read for that; up to the
-/// first for which a table cannot be read, which is told when it is folded.
-fn first_parts(tasks: &Tasks, piece: &[(LogEntry, u64)]) -> Vec<usize> {
+/// For each entry the look for what it is about, after telling the disk what all of them will read; up to the first for which a
+/// table cannot be read, which is told when that entry is folded.
+fn looks(tasks: &Tasks, piece: &[(LogEntry, u64)]) -> Vec<Look> {
     let mut seen = HashSet::new();
-    let looks: Vec<Option<u64>> = piece
+    let hashes: Vec<Option<u64>> = piece
         .iter()
         // What an entry before it in the piece is about is known by then.
         .map(|(stored, _)| stored.entry.about().filter(|about| seen.insert(*about)).and(tasks.look_for(&stored.entry)))
         .collect();
-    if looks.iter().any(Option::is_some) {
+    if hashes.iter().any(Option::is_some) {
         tasks.hint_guides();
     }
-    looks.into_iter().map_while(|hash| hash.map_or(Some(0), |hash| tasks.hint_look(hash).ok())).collect()
+    let look = |hash: Option<u64>| hash.map_or(Some(Look::default()), |hash| tasks.look(hash).ok());
+    hashes.into_iter().map_while(look).inspect(|look| tasks.hint(*look)).collect()
 }
 
 #[cfg(test)]

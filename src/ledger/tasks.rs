@@ -57,6 +57,14 @@ pub(crate) struct Tasks {
     recent: Layer,
 }
 
+/// Where a look into parts begins: none before has what is looked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Look {
+    part: usize,
+    /// The first block of that part, a table, which may have it; `None` where nobody has asked the table yet.
+    block: Option<u64>,
+}
+
 /// Why something cannot be told.
 #[derive(Debug, Clone)]
 pub(crate) enum Untold {
@@ -146,7 +154,7 @@ impl Tasks {
         if let Some(held) = self.recent.get(hash, realm, key) {
             return Ok(Some(held.clone()));
         }
-        find_in(&self.parts, hash, realm, key)
+        find_in(&self.parts, Look::default(), hash, realm, key)
     }
 
     /// What was changed of it since the last part.
@@ -206,28 +214,35 @@ impl Tasks {
         }
     }
 
-    /// The first part that may know a hash: none before it does. Where that is a table, the disk is told what a look will read.
+    /// Where a look for a hash into the parts begins, by filters and fences.
     ///
     /// # Errors
     /// A table cannot be read.
-    pub(crate) fn hint_look(&self, hash: u64) -> Result<usize, Unfit> {
-        for (n, part) in self.parts.iter().enumerate() {
-            let may = match part {
-                Part::Layer { layer, .. } => !layer.of(hash).is_empty(),
-                Part::Table(table) => table.hint_look(hash)?,
+    pub(crate) fn look(&self, hash: u64) -> Result<Look, Unfit> {
+        for (part, of) in self.parts.iter().enumerate() {
+            let (knows, block) = match of {
+                Part::Layer { layer, .. } => (!layer.of(hash).is_empty(), None),
+                Part::Table(table) => table.block_of(hash).map(|block| (block.is_some(), block))?,
             };
-            if may {
-                return Ok(n);
+            if knows {
+                return Ok(Look { part, block });
             }
         }
-        Ok(self.parts.len())
+        Ok(Look { part: self.parts.len(), block: None })
     }
 
-    /// Folds one stored entry. Of a task or note that was not changed since the last part, those before `from` know nothing.
+    /// Says to the disk what a look will read.
+    pub(crate) fn hint(&self, look: Look) {
+        if let (Some(Part::Table(table)), Some(block)) = (self.parts.get(look.part), look.block) {
+            table.hint_look(block);
+        }
+    }
+
+    /// Folds one stored entry. What it is about is looked for from `start` on, unless it was changed since the last part.
     ///
     /// # Errors
     /// The entry does not follow what is there, or that cannot be read.
-    pub(crate) fn replay(&mut self, entry: &Entry, origin: &Origin, from: usize) -> Result<(), Unfolded> {
+    pub(crate) fn replay(&mut self, entry: &Entry, origin: &Origin, start: Look) -> Result<(), Unfolded> {
         if entry.seq != self.head.next() {
             return Err(Unfolded::Entry(Unfoldable("its seq is not the next one")));
         }
@@ -240,7 +255,7 @@ impl Tasks {
         let before = match (self.recent(hash, realm, key), entry.version) {
             (Some(held), _) => Some(held.clone()),
             (None, Some(1)) => None,
-            (None, _) => find_in(self.parts.get(from..).unwrap_or_default(), hash, realm, key)?,
+            (None, _) => find_in(&self.parts, start, hash, realm, key)?,
         };
         let slot = Slot::after(before.as_ref().map(|held| &*held.slot), entry, origin).map_err(Unfolded::Entry)?;
         let class = before.as_ref().map(|held| Class::of(realm, held.slot.live.as_ref()));
@@ -397,12 +412,13 @@ fn json((seq, message): (Seq, String)) -> Untold {
     Untold::Json(seq, message)
 }
 
-/// What parts know of a task or note.
+/// What parts know of a task or note, those before `start` excepted.
 ///
 /// # Errors
 /// A table cannot be read.
-pub(crate) fn find_in(parts: &[Part], hash: u64, realm: Realm, key: &str) -> Result<Option<Held>, Unfit> {
-    for part in parts {
+pub(crate) fn find_in(parts: &[Part], start: Look, hash: u64, realm: Realm, key: &str) -> Result<Option<Held>, Unfit> {
+    let mut known = start.block;
+    for part in parts.iter().skip(start.part) {
         match part {
             Part::Layer { layer, .. } => {
                 if let Some(held) = layer.get(hash, realm, key) {
@@ -410,7 +426,9 @@ pub(crate) fn find_in(parts: &[Part], hash: u64, realm: Realm, key: &str) -> Res
                 }
             }
             Part::Table(table) => {
-                if let Some(record) = table.find(hash, realm, key)? {
+                let block = known.take().map_or_else(|| table.block_of(hash), |block| Ok(Some(block)))?;
+                let Some(block) = block else { continue };
+                if let Some(record) = table.find_from(block, hash, realm, key)? {
                     let slot = Arc::new(table.slot_of(&record)?);
                     return Ok(Some(Held { hash, realm, key: record.key, slot }));
                 }

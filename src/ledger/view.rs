@@ -8,7 +8,7 @@ use crate::ledger::derived::fold_sealed;
 use crate::ledger::history::{Entries, History};
 use crate::ledger::log::LogView;
 use crate::ledger::primitives::{Mutex, RwLock};
-use crate::ledger::tasks::{Tasks, Unfolded, Untold};
+use crate::ledger::tasks::{Look, Tasks, Unfolded, Untold};
 use crate::model::notes::{Note, NoteFilter, NotePage};
 use crate::model::seq::Seq;
 use crate::model::slot::Slot;
@@ -228,7 +228,7 @@ fn tasks_at(log: &LogView, last: Seq, unfit: &[Unfit]) -> Result<(Tasks, bool)> 
             if stored.entry.seq > last {
                 break;
             }
-            match tasks.replay(&stored.entry, &stored.origin, 0) {
+            match tasks.replay(&stored.entry, &stored.origin, Look::default()) {
                 Ok(()) => splits_a_batch = !stored.origin.last,
                 Err(Unfolded::Unfit(unfit)) => {
                     broken = Some(unfit);

@@ -17,12 +17,28 @@ impl Table {
     /// # Errors
     /// A block cannot be read.
     pub(crate) fn find(&self, hash: u64, realm: Realm, key: &str) -> Result<Option<Record>, Unfit> {
+        self.block_of(hash)?.map_or(Ok(None), |block| self.find_from(block, hash, realm, key))
+    }
+
+    /// The block of records in which those of a hash begin, if there are any; `None` where there are none. That is known from filter
+    /// and fences alone.
+    ///
+    /// # Errors
+    /// A block cannot be read.
+    pub(crate) fn block_of(&self, hash: u64) -> Result<Option<u64>, Unfit> {
         if self.header.kind == TableKind::Index && !may_hold(self.filter()?, hash) {
             return Ok(None);
         }
-        let after = self.first_block_from(hash)?;
         // The block before may hold records of this hash behind smaller ones.
-        let mut cursor = Cursor::new(after.saturating_sub(1));
+        self.first_block_from(hash).map(|after| Some(after.saturating_sub(1)))
+    }
+
+    /// As [`Table::find`], from the block that [`Table::block_of`] has named.
+    ///
+    /// # Errors
+    /// A block cannot be read.
+    pub(crate) fn find_from(&self, block: u64, hash: u64, realm: Realm, key: &str) -> Result<Option<Record>, Unfit> {
+        let mut cursor = Cursor::new(block);
         while let Some(head) = cursor.head(self)?.filter(|head| head.hash <= hash) {
             if head.hash < hash {
                 cursor.pass(head);
@@ -36,18 +52,9 @@ impl Table {
         Ok(None)
     }
 
-    /// Whether there may be a record of this hash; if so, the disk is told what [`Table::find`] will most likely read for it. Reads
-    /// filter and fences itself.
-    ///
-    /// # Errors
-    /// A block cannot be read.
-    pub(crate) fn hint_look(&self, hash: u64) -> Result<bool, Unfit> {
-        if self.header.kind == TableKind::Index && !may_hold(self.filter()?, hash) {
-            return Ok(false);
-        }
-        // A record may reach into the next block.
-        self.hint(1 + self.first_block_from(hash)?.saturating_sub(1), 2);
-        Ok(true)
+    /// Says to the disk that [`Table::find_from`] will most likely read this block, and the next one, into which a record may reach.
+    pub(crate) fn hint_look(&self, block: u64) {
+        self.hint(1 + block, 2);
     }
 
     /// All records of some classes from a hash on, in order.
