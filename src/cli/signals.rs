@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::{flag, low_level};
@@ -35,16 +36,15 @@ impl Signals {
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let ignored = ignored();
-        let mut caught = Vec::new();
         // Where the end of a child is ignored, its status cannot be had; so that one is always caught.
         let all = STOPS.into_iter().chain(PASSED_ON).filter(|signal| ignored >> (signal - 1) & 1 == 0);
-        for signal in all.chain([SIGCHLD]) {
-            let came = Arc::new(AtomicBool::new(false));
-            flag::register(signal, Arc::clone(&came))?;
-            low_level::pipe::register(signal, waker.try_clone()?)?;
-            caught.push((signal, came));
-        }
-        Ok(Signals { caught, wake })
+        let all: Vec<i32> = all.chain([SIGCHLD]).collect();
+        // The handler is there a moment before it knows what to do: what came in between would be lost.
+        let held: SigSet = all.iter().filter_map(|&signal| Signal::try_from(signal).ok()).collect();
+        let before = held.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let caught = all.into_iter().map(|signal| catch_one(signal, &waker)).collect::<io::Result<_>>();
+        before.thread_set_mask()?;
+        Ok(Signals { caught: caught?, wake })
     }
 
     /// Those that have come since the last time.
@@ -75,6 +75,14 @@ impl Signals {
             let _ = poll(&mut [PollFd::new(&self.wake, PollFlags::IN)], left.and_then(timespec).as_ref());
         }
     }
+}
+
+/// Catches one; says where it is told that it came.
+fn catch_one(signal: i32, waker: &UnixStream) -> io::Result<(i32, Arc<AtomicBool>)> {
+    let came = Arc::new(AtomicBool::new(false));
+    flag::register(signal, Arc::clone(&came))?;
+    low_level::pipe::register(signal, waker.try_clone()?)?;
+    Ok((signal, came))
 }
 
 impl AsFd for Signals {
