@@ -22,8 +22,8 @@ use crate::ledger::check::{Checked, CheckedItem, Outcome, Planned, Replay, Stand
 use crate::ledger::core::{Commit, Core, RollWish, Status};
 use crate::ledger::gate::Waited;
 use crate::ledger::options::Maintenance;
+use crate::ledger::parts::Part;
 use crate::ledger::primitives::MutexGuard;
-use crate::ledger::tasks::Part;
 use crate::model::event::Event;
 use crate::model::layer::Held;
 use crate::model::limits::UNFLUSHED_BYTES_MAX;

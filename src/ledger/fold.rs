@@ -9,7 +9,9 @@ use std::iter;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::ledger::tasks::{Look, Tasks, Unfolded};
+use crate::ledger::parts::{Look, hint, hint_guides, look};
+use crate::ledger::tasks::{Tasks, Unfolded};
+use crate::model::entry::Entry;
 use crate::storage::codec::columns::event_bytes_max;
 use crate::storage::decoder::LogEntry;
 use crate::storage::log::Visit;
@@ -74,23 +76,21 @@ fn fold_piece(
 /// For each entry the look for what it is about, after telling the disk what all of them will read; up to the first for which a
 /// table cannot be read, which is told when that entry is folded.
 fn looks(tasks: &Tasks, piece: &[(LogEntry, u64)]) -> Vec<Look> {
+    let parts = tasks.parts();
     let mut seen = HashSet::new();
-    let hashes: Vec<Option<u64>> = piece
-        .iter()
-        // What an entry before it in the piece is about is known by then.
-        .map(|(stored, _)| stored.entry.about().filter(|about| seen.insert(*about)).and(tasks.look_for(&stored.entry)))
-        .collect();
+    // What an entry before it in the piece is about is known by then.
+    let mut hash = |entry| Entry::about(entry).filter(|about| seen.insert(*about)).and_then(|_| tasks.look_for(entry));
+    let hashes: Vec<Option<u64>> = piece.iter().map(|(stored, _)| hash(&stored.entry)).collect();
     if hashes.iter().any(Option::is_some) {
-        tasks.hint_guides();
+        hint_guides(parts);
     }
-    let look = |hash: Option<u64>| hash.map_or(Some(Look::default()), |hash| tasks.look(hash).ok());
-    hashes.into_iter().map_while(look).inspect(|look| tasks.hint(*look)).collect()
+    let look = |hash: Option<u64>| hash.map_or(Some(Look::default()), |hash| look(parts, hash).ok());
+    hashes.into_iter().map_while(look).inspect(|look| hint(parts, *look)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::entry::Entry;
     use crate::model::event::Event;
     use crate::model::seq::Seq;
     use crate::model::slot::Origin;

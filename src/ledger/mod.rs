@@ -6,6 +6,8 @@ mod primitives;
 
 pub mod batch;
 
+mod parts;
+
 pub mod tasks;
 
 mod segments;

@@ -4,7 +4,7 @@
 //!
 //! Which of them goes for another is quick_cache's to say: a CLOCK-Pro (Jiang and others, USENIX ATC 2005) that counts uses as
 //! S3-FIFO does (Yang and others, "FIFO queues are all you need for cache eviction", SOSP 2023). On average one goes for one
-//! that comes: none of the two generations of a simpler cache, of which one goes at once with all that is still used.
+//! that comes.
 
 use std::hash::RandomState;
 
