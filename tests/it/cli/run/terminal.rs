@@ -11,6 +11,11 @@ use super::{Live, Place, signals_are_ignored};
 use crate::cli::{PROGRAM, not_tested};
 use crate::kill::wait_until;
 
+/// Says that it has begun once the run is done with lending it the terminal: only then a run passes on what it is sent. It starts
+/// nothing, as a shell that is stopped in the middle of a vfork, its child stopped before it is another program, is not told of
+/// as stopped.
+const BEGUN: &str = "trap \": > begun\" USR1; kill -USR1 $PPID; until test -e begun; do :; done";
+
 /// A shell whose terminal this is, in a session of its own; and what types there.
 fn shell(place: &Place, script: &str) -> Option<(Live, File)> {
     if !Command::new("setsid").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
@@ -60,9 +65,7 @@ fn what_is_typed_to_end_a_command_ends_the_task() {
     if signals_are_ignored() {
         return;
     }
-    // It has the terminal when its group is that of the foreground; nothing else runs that a shell would wait for.
-    let command = "until awk \"{exit !(\\$5 == \\$8)}\" /proc/$$/stat; do :; done; : > begun; exec sleep 60";
-    let script = format!("trap : INT; $RUN --retries 3 -- sh -c '{command}'; echo $? > code");
+    let script = format!("trap : INT; $RUN --retries 3 -- sh -c '{BEGUN}; exec sleep 60'; echo $? > code");
     let Some((mut shell, mut typing)) = shell(&place, &script) else { return };
     wait_until("the command", || place.has("begun"));
     typing.write_all(b"\x03").unwrap();
@@ -75,10 +78,11 @@ fn what_is_typed_to_end_a_command_ends_the_task() {
 #[test]
 fn a_command_that_is_stopped_at_the_terminal_stops_its_run() {
     let place = Place::new();
-    let script = "$RUN -- sh -c 'until awk \"{exit !(\\$5 == \\$8)}\" /proc/$$/stat; do :; done; touch begun; until test -e end; do sleep 0.02; done' & wait";
     // With job control the shell gives each job a group and the terminal, as for a person.
-    let script = script.replace(" & wait", "; echo $? > stopped; touch end; fg; echo $? > code");
-    let Some((mut shell, mut typing)) = shell(&place, &format!("set -m; {script}")) else { return };
+    let script = format!(
+        "set -m; $RUN -- sh -c '{BEGUN}; until test -e end; do :; done'; echo $? > stopped; touch end; fg; echo $? > code"
+    );
+    let Some((mut shell, mut typing)) = shell(&place, &script) else { return };
     wait_until("the command", || place.has("begun"));
     typing.write_all(b"\x1a").unwrap();
     shell.end();
