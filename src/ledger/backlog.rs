@@ -57,7 +57,7 @@ fn index_oldest(core: &Core, pause: &mut dyn FnMut() -> io::Result<()>) -> Resul
         match make_index(&core.home, modes, &segment, &named, part, pause) {
             Ok(table) => {
                 core.take_in(table);
-                core.indexes.lock().expect("nobody panics with it").remove(&segment.header.number);
+                core.indexes.lock().expect("nobody panics with it").remove(segment.header.number);
                 segment.frames.write().expect("no reader panics").clear();
                 return Ok(true);
             }

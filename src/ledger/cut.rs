@@ -124,7 +124,8 @@ pub(crate) fn stand_on(core: &Core, floor: &Arc<Table>) {
         tasks.replace(Arc::clone(floor));
     }
     drop(tasks);
-    core.indexes.lock().expect("nobody panics with it").retain(|indexed, _| *indexed > number);
+    let mut indexes = core.indexes.lock().expect("nobody panics with it");
+    *indexes = indexes.from(number + 1);
 }
 
 /// Removes what the floor on which the ledger stands has replaced: segments, what was derived from them, earlier floors.

@@ -26,7 +26,7 @@ use crate::storage::table::page::{TableHeader, TableKind};
 use crate::storage::table::read::{Table, Unfit};
 use crate::storage::table::record::Class;
 use crate::storage::table::write::{Unwritten, write};
-use crate::vfs::ops::{Access, Kind, Vfs};
+use crate::vfs::ops::{Kind, Vfs};
 
 /// So many segments without an index are held in memory while a ledger is opened; the background thread makes theirs later.
 const LAYERS_MAX: usize = 8;
@@ -193,15 +193,16 @@ pub(crate) fn index_of(
     if unfit.iter().any(|unfit| unfit.path == path) {
         return None;
     }
-    // One that is missing is no finding: it is made after each roll.
-    let file = home.vfs.open(&path, Access::Read);
-    if file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        return None;
-    }
-    let found = Table::open(&*home.vfs, &path, home.mmap).and_then(|table| {
-        let fits = table.header.fits(TableKind::Index, &home.identity.uuid, segment.header.base, named);
-        fits.map(|()| Arc::new(table)).map_err(|what| Unfit { path: path.clone(), what: what.to_owned() })
-    });
+    let found = match Table::look(&*home.vfs, &path, home.mmap) {
+        // One that is missing is no finding: it is made after each roll.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error.to_string()),
+        Ok(looked) => looked.and_then(|table| {
+            let fits = table.header.fits(TableKind::Index, &home.identity.uuid, segment.header.base, named);
+            fits.map(|()| Arc::new(table)).map_err(str::to_owned)
+        }),
+    };
+    let found = found.map_err(|what| Unfit { path, what });
     found.map_err(|found| unfit.push(found)).ok()
 }
 

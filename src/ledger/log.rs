@@ -3,12 +3,12 @@
 //! The frames of the active segment are known in memory, those of a sealed one from its index. Where there is none that fits,
 //! the segment is walked once, and its frames are known in memory, too.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::derived::index_of;
 use crate::ledger::primitives::Mutex;
+use crate::ledger::recent::Recent;
 use crate::ledger::segments::{Home, Segments};
 use crate::model::seq::Seq;
 use crate::storage::decoder::decode_body;
@@ -16,9 +16,6 @@ use crate::storage::log::{find_frames, replay_sealed};
 use crate::storage::scan::frame_at;
 use crate::storage::segment::FramePlace;
 use crate::storage::table::read::{Table, Unfit};
-
-/// So many indexes are kept open to find frames by.
-const INDEXES_MAX: usize = 128;
 
 /// The segments as of some head.
 #[derive(Debug, Clone)]
@@ -30,7 +27,7 @@ pub(crate) struct LogView {
 }
 
 /// Indexes that were used lately, by the number of their segment; `None` where there is none that fits.
-pub(crate) type Indexes = Arc<Mutex<BTreeMap<u64, Option<Arc<Table>>>>>;
+pub(crate) type Indexes = Arc<Mutex<Recent<Option<Arc<Table>>>>>;
 
 /// Where the frames of a segment are.
 #[derive(Debug)]
@@ -149,21 +146,18 @@ impl LogView {
         if !self.is_sealed(n) {
             return Ok(None);
         }
-        let (segment, named) = self.segments.sealed(n)?;
+        let segment = self.segments.get(n)?;
         if !segment.frames.read().expect("no writer panics").is_empty() {
             return Ok(None);
         }
         let number = segment.header.number;
-        let known = self.indexes.lock().expect("nobody panics with it").get(&number).cloned();
+        let known = self.indexes.lock().expect("nobody panics with it").get(number);
         if let Some(known) = known {
             return Ok(known);
         }
+        let (_, named) = self.segments.sealed(n)?;
         let index = index_of(&self.home, &segment, &named, &mut Vec::new());
-        let mut indexes = self.indexes.lock().expect("nobody panics with it");
-        if indexes.len() >= INDEXES_MAX {
-            indexes.clear();
-        }
-        indexes.insert(number, index.clone());
+        self.indexes.lock().expect("nobody panics with it").put(number, index.clone());
         Ok(index)
     }
 

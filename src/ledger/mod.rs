@@ -10,6 +10,8 @@ mod parts;
 
 pub mod tasks;
 
+mod recent;
+
 mod segments;
 
 mod floor;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::primitives::Mutex;
+use crate::ledger::recent::Recent;
 use crate::model::seq::Seq;
 use crate::storage::floors;
 use crate::storage::identity::Identity;
@@ -17,9 +18,6 @@ use crate::storage::log::{Listing, check_place, missing_between};
 use crate::storage::names;
 use crate::storage::segment::{Predecessor, Segment};
 use crate::vfs::ops::{Access, Vfs};
-
-/// So many segments are kept open.
-const OPEN_MAX: usize = 128;
 
 /// Where a ledger is, and how its files are looked at.
 #[derive(Debug, Clone)]
@@ -36,8 +34,31 @@ pub(crate) struct Segments {
     home: Arc<Home>,
     /// Number and base seq of each.
     named: Arc<Vec<(u64, Seq)>>,
-    /// Those that were used lately, by number.
-    open: Arc<Mutex<BTreeMap<u64, Arc<Segment>>>>,
+    open: Arc<Mutex<Open>>,
+}
+
+/// Segments that are open.
+#[derive(Debug, Default)]
+struct Open {
+    /// The last two, by number: a writer's are open for writing, and it knows where their frames are.
+    last: BTreeMap<u64, Arc<Segment>>,
+    /// Others that were used lately.
+    others: Recent<Arc<Segment>>,
+}
+
+impl Open {
+    fn get(&self, number: u64) -> Option<Arc<Segment>> {
+        self.last.get(&number).cloned().or_else(|| self.others.get(number))
+    }
+
+    fn put(&mut self, segment: &Arc<Segment>) {
+        self.last.insert(segment.header.number, Arc::clone(segment));
+        if self.last.len() > 2
+            && let Some((number, segment)) = self.last.pop_first()
+        {
+            self.others.put(number, segment);
+        }
+    }
 }
 
 impl Segments {
@@ -106,8 +127,10 @@ impl Segments {
         let named = self.named.get(n..).unwrap_or_default().to_vec();
         assert!(!named.is_empty(), "the last segment is never pruned");
         // Those of whoever has looked at the others stay open for him, and for nobody else.
-        let mut open = self.open.lock().expect("nobody panics with it").clone();
-        open.retain(|kept, _| *kept >= number);
+        let open = {
+            let open = self.open.lock().expect("nobody panics with it");
+            Open { last: open.last.clone().split_off(&number), others: open.others.from(number) }
+        };
         Segments { home: Arc::clone(&self.home), named: Arc::new(named), open: Arc::new(Mutex::new(open)) }
     }
 
@@ -122,7 +145,7 @@ impl Segments {
     /// It cannot be opened, or is not of this ledger.
     pub(crate) fn get(&self, n: usize) -> Result<Arc<Segment>> {
         let (number, _) = self.name_of(n);
-        let known = self.open.lock().expect("nobody panics with it").get(&number).cloned();
+        let known = self.open.lock().expect("nobody panics with it").get(number);
         known.map_or_else(|| self.open_one(n, Access::Read).map(|segment| self.keep(segment)), Ok)
     }
 
@@ -191,13 +214,10 @@ impl Segments {
 
     fn keep(&self, segment: impl Into<Arc<Segment>>) -> Arc<Segment> {
         let segment = segment.into();
-        let newest = self.named.last().map_or(0, |(number, _)| *number);
         let mut open = self.open.lock().expect("nobody panics with it");
         // What another thread has opened meanwhile stays: what was learned of its frames is there.
-        let kept = Arc::clone(open.entry(segment.header.number).or_insert(segment));
-        if open.len() > OPEN_MAX {
-            open.retain(|number, _| number + 2 > newest || *number == kept.header.number);
-        }
+        let kept = open.get(segment.header.number).unwrap_or(segment);
+        open.put(&kept);
         kept
     }
 }

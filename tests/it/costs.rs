@@ -203,6 +203,33 @@ fn a_history_of_single_appends_reads_two_or_three_times_an_entry() {
     assert!(history <= 15, "a history of ten entries: {history} reads");
 }
 
+/// A ledger has more segments than a process may have files. An entry of one that is not open takes three: it, its successor, which
+/// says where it ends, and its index. What is asked for again and again stays open beside what is asked for once.
+#[test]
+fn a_history_of_a_ledger_of_many_segments_opens_few_files() {
+    let (tasks, vfs) = (20_000, MemVfs::new());
+    let ledger = options(&vfs).segment_size(16 << 10).open(DIR).unwrap();
+    rounds(&ledger, tasks);
+    ledger.maintain().unwrap();
+    let logs = vfs.files().iter().filter(|path| path.extension().is_some_and(|end| end == "log")).count();
+    let opens = |n: u64| {
+        let look = || assert_eq!(ledger.history(&format!("task-{n:06}")).unwrap().count(), 10);
+        calls(&vfs, [CallKind::Open], look)[0]
+    };
+    // Far from each other, so that none is in the segments of the one before.
+    let asked = (0..400).map(|n| 100 + n * 7_919 % (tasks - 100));
+    let (once, again): (Vec<_>, Vec<_>) = asked.map(|n| (opens(n), opens(7))).unzip();
+    let most = *once.iter().max().unwrap();
+    let opened_again = again.iter().filter(|opens| **opens > 0).count();
+    say(&format!(
+        "costs: among {logs} segments a history of ten opens {most} files at most, and one that is asked for 400 times opens \
+         any {opened_again} times"
+    ));
+    assert!(logs > 300, "{logs} segments");
+    assert!(most <= 30, "a history of ten entries opened {most} files");
+    assert!(opened_again <= 8, "{again:?}");
+}
+
 /// Bytes of all frames with events.
 fn frame_bytes(vfs: &MemVfs) -> usize {
     let logs = vfs.files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "log"));
