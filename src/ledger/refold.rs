@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::ledger::check::decide_on;
+use crate::model::json::Json;
 use crate::model::layer::{Held, Layer};
 use crate::model::rules::Refusal;
 use crate::model::seq::Seq;
@@ -178,7 +179,7 @@ impl Refold {
         let before = held.as_deref().map(|held| &*held.slot);
         let problem = time.or_else(|| problem_of(stored, before));
         let slot = match Slot::after(before, entry, &stored.origin) {
-            Ok(slot) => slot,
+            Ok(slot) => unshared(slot),
             Err(unfoldable) => return Ok(told(problem.or(Some(("FOLD", unfoldable.0.to_owned()))), true)),
         };
         if let Some(before) = before {
@@ -213,6 +214,20 @@ fn bytes_of(key: &str, slot: &Slot) -> u64 {
     };
     let keys: usize = slot.keys.iter().map(|keyed| KEY_BYTES + keyed.key.len()).sum();
     (HELD_BYTES + key.len() + slot.actor.as_ref().map_or(0, |actor| actor.len()) + texts + keys) as u64
+}
+
+/// The same with a text of its own. That of the entry is of the thread that decoded it, and to free another thread's memory is to
+/// wait for it: it took more than half of the time.
+fn unshared(mut slot: Slot) -> Slot {
+    let text = match &mut slot.live {
+        Some(Live::Record(record)) => record.output.as_mut(),
+        Some(Live::Value(value)) => Some(value),
+        None => None,
+    };
+    if let Some(text) = text {
+        *text = Json::unchecked(text.as_str());
+    }
+    slot
 }
 
 /// What is wrong with an entry beside what keeps it from being folded.

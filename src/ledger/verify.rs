@@ -303,7 +303,7 @@ impl Walker<'_> {
                     show(*progress);
                     if let Some(pass) = pass.as_deref_mut() {
                         let last = ended.get(n).filter(|_| again).map(|ended| ended.head);
-                        pass.piece(n, segment, last, &piece);
+                        pass.piece(n, segment, last, piece);
                         if again && (pass.full || pass.out.broken.is_some()) {
                             return Err(None);
                         }

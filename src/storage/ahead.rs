@@ -1,8 +1,10 @@
 //! Jobs that several threads do ahead, and what they come to in their order, as if one thread did one after the other.
 //!
 //! Memory: as many jobs as there are threads and one more are begun and not taken yet, each with a few pieces that wait.
+//! Pieces are dropped by the thread that made them: where an allocator has memory for each thread, threads that free each
+//! other's wait for one another.
 
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
@@ -20,6 +22,12 @@ pub(crate) enum Given<P, T> {
     Piece(P),
     Done(T),
 }
+
+/// Who takes what jobs give: the number of the job, and that.
+pub(crate) type Take<'a, P, T, E> = &'a mut dyn FnMut(usize, Given<&P, T>) -> Result<(), E>;
+
+/// What a thread has made, and where the piece goes when it was taken.
+type Made<P, T> = (Given<P, T>, Sender<P>);
 
 /// A job as a thread does it: its number, and where its pieces go; that is false once nobody wants more.
 pub(crate) type Job<'a, P, T> = &'a (dyn Fn(usize, &mut dyn FnMut(P) -> bool) -> T + Sync);
@@ -40,7 +48,7 @@ pub(crate) fn in_order<P: Send, T: Send, E>(
     jobs: usize,
     threads: usize,
     work: Job<'_, P, T>,
-    take: &mut dyn FnMut(usize, Given<P, T>) -> Result<(), E>,
+    take: Take<'_, P, T, E>,
 ) -> Result<(), E> {
     if threads <= 1 {
         return one_by_one(jobs, work, take);
@@ -52,10 +60,11 @@ pub(crate) fn in_order<P: Send, T: Send, E>(
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
+                let (back, used) = channel();
                 loop {
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((n, sender)) = next.filter(|(n, _)| taken.is_near(*n, threads, jobs)) else { return };
-                    run(n, &sender, work);
+                    run(n, &sender, (&back, &used), work);
                 }
             });
         }
@@ -63,8 +72,15 @@ pub(crate) fn in_order<P: Send, T: Send, E>(
         let over = Over(&taken, jobs);
         for (n, receiver) in receivers.into_iter().enumerate() {
             taken.move_to(n);
-            for given in receiver {
-                take(n, given)?;
+            for (given, back) in receiver {
+                match given {
+                    Given::Done(done) => take(n, Given::Done(done))?,
+                    Given::Piece(piece) => {
+                        take(n, Given::Piece(&piece))?;
+                        // Its thread may have ended.
+                        let _ = back.send(piece);
+                    }
+                }
             }
         }
         drop(over);
@@ -73,16 +89,12 @@ pub(crate) fn in_order<P: Send, T: Send, E>(
 }
 
 /// As [`in_order`], on the caller's thread.
-fn one_by_one<P, T, E>(
-    jobs: usize,
-    work: Job<'_, P, T>,
-    take: &mut dyn FnMut(usize, Given<P, T>) -> Result<(), E>,
-) -> Result<(), E> {
+fn one_by_one<P, T, E>(jobs: usize, work: Job<'_, P, T>, take: Take<'_, P, T, E>) -> Result<(), E> {
     for n in 0..jobs {
         let mut taken = Ok(());
         let done = work(n, &mut |piece| {
             if taken.is_ok() {
-                taken = take(n, Given::Piece(piece));
+                taken = take(n, Given::Piece(&piece));
             }
             taken.is_ok()
         });
@@ -92,10 +104,13 @@ fn one_by_one<P, T, E>(
     Ok(())
 }
 
-fn run<P, T>(n: usize, to: &SyncSender<Given<P, T>>, work: Job<'_, P, T>) {
-    let done = work(n, &mut |piece| to.send(Given::Piece(piece)).is_ok());
+fn run<P, T>(n: usize, to: &SyncSender<Made<P, T>>, (back, used): (&Sender<P>, &Receiver<P>), work: Job<'_, P, T>) {
+    let done = work(n, &mut |piece| {
+        used.try_iter().for_each(drop);
+        to.send((Given::Piece(piece), back.clone())).is_ok()
+    });
     // Nobody is there to take it where it is over.
-    let _ = to.send(Given::Done(done));
+    let _ = to.send((Given::Done(done), back.clone()));
 }
 
 impl Taken {
@@ -125,6 +140,8 @@ impl Drop for Over<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     type Told = Vec<(usize, u64)>;
@@ -137,7 +154,7 @@ mod tests {
         };
         let ended = in_order(jobs, threads, &work, &mut |n, given| {
             match given {
-                Given::Piece(piece) => told.push((n, piece)),
+                Given::Piece(piece) => told.push((n, *piece)),
                 Given::Done(pieces) => told.push((n, 1000 + pieces)),
             }
             if n == until { Err(()) } else { Ok(()) }
@@ -162,6 +179,25 @@ mod tests {
             let told = all(50, threads, until).expect_err("it is ended");
             assert_eq!(told.last(), Some(&(until, 0)));
         }
+    }
+
+    #[test]
+    fn a_piece_is_dropped_by_the_thread_that_made_it() {
+        struct Piece(thread::ThreadId, Arc<Mutex<u64>>);
+        impl Drop for Piece {
+            fn drop(&mut self) {
+                *self.1.lock().unwrap() += u64::from(self.0 != thread::current().id());
+            }
+        }
+        let elsewhere = Arc::new(Mutex::new(0));
+        let work = |_: usize, give: &mut dyn FnMut(Piece) -> bool| {
+            assert!((0..8).all(|_| give(Piece(thread::current().id(), Arc::clone(&elsewhere)))), "all are wanted");
+        };
+        let ended: Result<(), ()> = in_order(50, 2, &work, &mut |_, _| Ok(()));
+        ended.expect("nothing ends it");
+        // But for those that come back when their thread has nothing more to do.
+        let elsewhere = *elsewhere.lock().unwrap();
+        assert!(elsewhere <= 3 * (PIECES_AHEAD as u64 + 1), "{elsewhere} of 400");
     }
 
     #[test]
