@@ -37,6 +37,8 @@ pub(crate) struct Stored {
     /// Of the segment that it is in.
     open: Option<Open>,
     ready: std::vec::IntoIter<LogEntry>,
+    /// Where the frame of these begins.
+    offset: u64,
     /// What comes first, and alone.
     refused: Option<Error>,
     failed: bool,
@@ -84,7 +86,16 @@ impl LogView {
         let from = from.max(Seq::FIRST);
         let segment = self.segment_of(from);
         let refused = self.check_kept(from).err();
-        Stored { log: self.clone(), from, segment, open: None, ready: Vec::new().into_iter(), refused, failed: false }
+        Stored {
+            log: self.clone(),
+            from,
+            segment,
+            open: None,
+            ready: Vec::new().into_iter(),
+            offset: 0,
+            refused,
+            failed: false,
+        }
     }
 
     /// The entries of a task or note whose last is at this seq and has this version, oldest first, without those that were
@@ -177,6 +188,11 @@ impl Picked {
 }
 
 impl Stored {
+    /// Where in its segment the frame of the entry that was given last begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Decodes the next frame; `false` at the end.
     fn advance(&mut self) -> Result<bool> {
         loop {
@@ -209,6 +225,7 @@ impl Stored {
             open.given += 1;
             let frame = frame_after(&segment, place.offset, place.first, &mut open.ahead)?;
             self.ready = open.decoder.decode(&segment, &frame)?.into_iter();
+            self.offset = frame.offset;
             return Ok(true);
         }
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::derived::fold_sealed;
+use crate::ledger::fold::fold;
 use crate::ledger::history::{Entries, History};
 use crate::ledger::log::LogView;
-use crate::ledger::parts::Look;
 use crate::ledger::primitives::{Mutex, RwLock};
-use crate::ledger::tasks::{Tasks, Unfolded, Untold};
+use crate::ledger::tasks::{Tasks, Untold};
 use crate::model::notes::{Note, NoteFilter, NotePage};
 use crate::model::seq::Seq;
 use crate::model::slot::Slot;
@@ -219,31 +219,22 @@ impl View {
 /// What is read of the log is damaged, or cannot be read.
 fn tasks_at(log: &LogView, last: Seq, unfit: &[Unfit]) -> Result<(Tasks, bool)> {
     let mut unfit = unfit.to_vec();
+    let n = log.segment_of(last);
+    let path = log.segments.get(n)?.path.clone();
     loop {
-        let sealed = fold_sealed(&log.home, &log.segments, log.segment_of(last), None, &unfit)?;
-        let mut tasks = sealed.tasks;
-        let mut splits_a_batch = false;
-        let mut broken = None;
-        for stored in log.stored(tasks.head.next()) {
-            let stored = stored?;
-            if stored.entry.seq > last {
-                break;
+        let mut tasks = fold_sealed(&log.home, &log.segments, n, None, &unfit)?.tasks;
+        let mut entries = log.stored(tasks.head.next());
+        let folded = fold(&mut tasks, &path, &mut |visit| {
+            let mut splits_a_batch = false;
+            while let Some(stored) = entries.next().transpose()?.filter(|stored| stored.entry.seq <= last) {
+                splits_a_batch = !stored.origin.last;
+                visit(stored, entries.offset())?;
             }
-            match tasks.replay(&stored.entry, &stored.origin, Look::default()) {
-                Ok(()) => splits_a_batch = !stored.origin.last,
-                Err(Unfolded::Unfit(unfit)) => {
-                    broken = Some(unfit);
-                    break;
-                }
-                Err(Unfolded::Entry(unfoldable)) => {
-                    let path = names::log_dir(&log.home.dir);
-                    return Err(Error::damaged(&path, None, Some(stored.entry.seq), unfoldable.0));
-                }
-            }
-        }
-        match broken {
-            None => return Ok((tasks, splits_a_batch)),
-            Some(broken) => unfit.push(broken),
+            Ok(splits_a_batch)
+        })?;
+        match folded {
+            Ok(splits_a_batch) => return Ok((tasks, splits_a_batch)),
+            Err(broken) => unfit.push(broken),
         }
     }
 }

@@ -363,6 +363,25 @@ fn opening_after_a_crash_says_what_it_will_read_of_tables_before_it_does() {
     assert!(at_once > 40 && said.len() < 2 * read.len(), "{said:?}, and read are {read:?}");
 }
 
+/// The same holds for a view of the past, which folds a part of a segment: its fold asked for one after the other.
+#[test]
+fn a_view_of_the_past_says_what_it_will_read_of_tables_before_it_does() {
+    let (vfs, _) = crashed(&|n| (format!("task-{:06}", n * 1_103 % 3_000), observed(n)));
+    let all: Arc<Mutex<Said>> = Arc::default();
+    let reader = Options::new().vfs(Arc::new(SaidVfs(vfs, Arc::clone(&all)))).open_read_only(DIR).unwrap();
+    let mut most = 0;
+    for past in [Seq(19_999), Seq(24_000), Seq(30_500)] {
+        *all.lock().unwrap() = Said::default();
+        assert_eq!(reader.as_of(At::Seq(past)).unwrap().seq(), past);
+        let Said { read, at_once, untold, .. } = all.lock().unwrap().clone();
+        // Where the frames of its own segment are is read as one asks.
+        assert!(untold <= 8, "{past}: {untold} of {} blocks", read.len());
+        most = most.max(at_once);
+    }
+    say(&format!("costs: a view of the past: up to {most} blocks of tables are said at once"));
+    assert!(most > 20, "{most} at once");
+}
+
 /// Folding one by one asks tables for nothing that only the end of the log names. Saying beforehand what a piece will read
 /// once looked for the second entry of each such task, too, since the first was not folded yet.
 #[test]
