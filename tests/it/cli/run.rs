@@ -71,7 +71,12 @@ impl Place {
     }
 
     fn command(&self, options: &[&str], line: &str) -> Command {
-        let mut all = command(&[&["run", "-D", &self.dir()], options, &["--", "sh", "-c", line]].concat());
+        self.program(options, &["sh", "-c", line])
+    }
+
+    /// As [`Place::command`], of a program that is no shell.
+    fn program(&self, options: &[&str], program: &[&str]) -> Command {
+        let mut all = command(&[&["run", "-D", &self.dir()], options, &["--"], program].concat());
         all.current_dir(self.home.path());
         all
     }
@@ -83,7 +88,12 @@ impl Place {
 
     /// Starts one, and goes on; nobody sees what it prints.
     fn start(&self, options: &[&str], line: &str) -> Live {
-        let mut command = self.command(&[&["--id", "t"], options].concat(), line);
+        self.start_program(options, &["sh", "-c", line])
+    }
+
+    /// As [`Place::start`], of a program that is no shell.
+    fn start_program(&self, options: &[&str], program: &[&str]) -> Live {
+        let mut command = self.program(&[&["--id", "t"], options].concat(), program);
         Live(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 

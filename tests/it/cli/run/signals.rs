@@ -8,7 +8,6 @@ use serde_json::json;
 use taskledger::{Ledger, TaskState};
 
 use super::{Live, Place, is_asleep, signals_are_ignored};
-use crate::cli::command;
 use crate::kill::{Round, wait_until};
 use crate::support::{Rng, number};
 
@@ -131,9 +130,7 @@ fn at_no_moment_is_a_signal_lost() {
         let (signal, name, code) = SIGNALS[rng.below(4) as usize];
         let context = Round(format!("TASKLEDGER_SEED={seed}, round {round}: {name} after {delay:?}"));
         let before = place.history().len();
-        let args = ["run", "-D", &place.dir(), "--id", "t", "--retries", "2", "--", "sleep", "60"];
-        let run = command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut run = Live(run.unwrap());
+        let mut run = place.start_program(&["--retries", "2"], &["sleep", "60"]);
         std::thread::sleep(delay);
         run.send(signal);
         wait_until("the end", || run.0.try_wait().unwrap().is_some());
