@@ -193,17 +193,16 @@ pub(crate) fn index_of(
     if unfit.iter().any(|unfit| unfit.path == path) {
         return None;
     }
-    let found = match Table::look(&*home.vfs, &path, home.mmap) {
+    let looked = match Table::look(&*home.vfs, &path, home.mmap) {
         // One that is missing is no finding: it is made after each roll.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => Err(error.to_string()),
-        Ok(looked) => looked.and_then(|table| {
-            let fits = table.header.fits(TableKind::Index, &home.identity.uuid, segment.header.base, named);
-            fits.map(|()| Arc::new(table)).map_err(str::to_owned)
-        }),
+        looked => looked.unwrap_or_else(|error| Err(error.to_string())),
     };
-    let found = found.map_err(|what| Unfit { path, what });
-    found.map_err(|found| unfit.push(found)).ok()
+    let found = looked.and_then(|table| {
+        let fits = table.header.fits(TableKind::Index, &home.identity.uuid, segment.header.base, named);
+        fits.map(|()| Arc::new(table)).map_err(str::to_owned)
+    });
+    found.map_err(|what| unfit.push(Unfit { path, what })).ok()
 }
 
 /// Makes the index of a segment from the part that it came to.

@@ -217,7 +217,7 @@ fn bytes_of(key: &str, slot: &Slot) -> u64 {
 }
 
 /// The same with a text of its own. That of the entry is of the thread that decoded it, and to free another thread's memory is to
-/// wait for it: it took more than half of the time.
+/// wait for it: that took half of the time.
 fn unshared(mut slot: Slot) -> Slot {
     let text = match &mut slot.live {
         Some(Live::Record(record)) => record.output.as_mut(),
